@@ -1,0 +1,229 @@
+"""The controller: take an event, decide, commit, perform. One a home; it never imports Ray.
+
+It may be killed at any moment: what it had decided is in the store, what it had not is seen again.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from campaign import events as e
+from campaign import orders as o
+from campaign.decide import Decision, decide
+from campaign.hosts import desk
+from campaign.hosts.port import Liveness, Observation
+from campaign.launching import launch_of
+from campaign.links import Facts, Link
+from campaign.state import Attempt, AttemptId, Campaign, State
+from campaign.store import Request, Store
+from specs.run import RunSpec
+
+TICK_EVERY = 0.5
+TAKE_TIMEOUT = 0.05
+_RUNS: TypeAdapter[dict[str, RunSpec]] = TypeAdapter(dict[str, RunSpec])
+
+
+class Controller:
+    """The loop. ``clock`` gives unix seconds; ``say`` writes a line to the log."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        link: Link,
+        facts: Facts,
+        clock: Callable[[], float],
+        say: Callable[[str], None],
+    ) -> None:
+        self.store, self.link, self.facts = store, link, facts
+        self.clock, self.say = clock, say
+        self.state: State = store.load()
+        self.going_down: bool | None = None  # True: runs are stopped first
+        self._epoch = -1
+        self._version = -1
+        self._ticked = 0.0
+        self._dirty = True
+
+    def turn(self) -> None:
+        """One turn of the loop."""
+        self.link.tend()
+        if self.link.epoch != self._epoch:
+            self._adopt()
+        for event, request in self._take():
+            self._step(event, request)
+        if self._dirty or self.clock() - self._ticked > TICK_EVERY:
+            self._dirty, self._ticked = False, self.clock()
+            if self.going_down is None:
+                self._step(e.Tick(), None)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs, nothing waits, nothing was asked."""
+        busy = any(run.status.status != "done" for run in self.state.runs.values())
+        return not busy and not any(True for _ in self.state.live_attempts()) and self.facts.empty()
+
+    # ------------------------------------------------------------ take
+
+    def _take(self) -> Iterator[tuple[e.Event, Request | None]]:
+        """Requests first, then facts; waits a moment if there is neither."""
+        for request in self._requests():
+            event = self._as_event(request)
+            if event is None:
+                self.store.commit(
+                    (), (), self.clock(), kind=request.kind, answer=(request.id, "ok")
+                )
+            else:
+                yield event, request
+        try:
+            fact = self.facts.get(timeout=TAKE_TIMEOUT)
+            while True:
+                if (event := self._as_fact(fact)) is not None:
+                    yield event, None
+                fact = self.facts.get_nowait()
+        except queue.Empty:
+            return
+
+    def _requests(self) -> list[Request]:
+        version = self.store.data_version()
+        if version == self._version:
+            return []
+        self._version = version
+        return self.store.open_requests()
+
+    def _as_event(self, request: Request) -> e.Event | None:
+        payload = request.payload
+        match request.kind:
+            case "submit":
+                campaign = Campaign.model_validate(payload["campaign"])
+                return e.Submitted(campaign=campaign, runs=_RUNS.validate_json(payload["runs"]))
+            case "stop":
+                return e.StopRequested(
+                    runs=tuple((c, r) for c, r in payload["runs"]),
+                    kill=payload["kill"],
+                    by=payload["by"],
+                    reason=payload["reason"],
+                )
+            case "resume":
+                campaign_name, run = payload["run"]
+                return e.ResumeRequested(run=(campaign_name, run), origin=payload["origin"])
+            case "lift":
+                return e.QuarantineLifted(device=payload["device"])
+            case "down":
+                self.going_down = bool(payload["stop_runs"])
+                return self._stop_everything() if self.going_down else None
+            case _:
+                self.say(f"request {request.id} of unknown kind {request.kind}: dropped")
+                return None
+
+    def _stop_everything(self) -> e.Event:
+        live = tuple(run.id for run in self.state.runs.values() if run.status.status == "active")
+        return e.StopRequested(runs=live, kill=False, by="user", reason="campaign down --stop-runs")
+
+    def _as_fact(self, fact: desk.AnyFact) -> e.Event | None:
+        match fact:
+            case desk.HostSeen():
+                return e.HostSeen(facts=fact.facts)
+            case desk.HostLost():
+                return e.HostLost(host=fact.host, reason=fact.reason)
+            case desk.Observed():
+                return e.Observed(
+                    attempt=attempt_of(fact.observation.directory), observation=fact.observation
+                )
+            case desk.StartFailed():
+                return e.StartFailed(attempt=attempt_of(fact.directory), reason=fact.reason)
+            case desk.Unstarted():
+                return e.ProvedUnstarted(attempt=attempt_of(fact.directory))
+            case desk.Problem() | desk.Ready():
+                self.say(fact.text)
+                return None
+
+    # ------------------------------------------------------------ decide, commit, perform
+
+    def _step(self, event: e.Event, request: Request | None) -> None:
+        now = self.clock()
+        decision = decide(self.state, event, now)
+        answer = None if request is None else (request.id, "; ".join(decision.notes) or "ok")
+        if decision.records or decision.notes or answer:
+            try:
+                self.store.commit(
+                    decision.records, decision.notes, now, kind=type(event).__name__, answer=answer
+                )
+            except sqlite3.IntegrityError as error:
+                self.say(f"refused by the store, dropped: {error}; {decision.notes}")
+                return
+        self.state = self.state.apply(decision.records)
+        for note in decision.notes:
+            self.say(note)
+        self._dirty = self._dirty or _matters(event, decision)
+        for order in decision.orders:
+            self._perform(order)
+
+    def _perform(self, order: o.AnyOrder) -> None:
+        attempt = self.state.attempts[order.attempt]
+        match order:
+            case o.StartAttempt():
+                run = self.state.runs[attempt.run_id]
+                launch = launch_of(self.state.campaigns[attempt.campaign], run, attempt)
+                self.link.send(desk.Start(host=attempt.host, launch=launch))
+            case o.StopAttempt():
+                self.link.send(
+                    desk.GiveOrder(
+                        host=attempt.host, directory=attempt.directory, order=order.order
+                    )
+                )
+            case o.ReapAttempt():
+                self.link.send(
+                    desk.Reap(host=attempt.host, directory=attempt.directory, order=order.order)
+                )
+            case o.ProveUnstarted():
+                self.link.send(desk.Prove(host=attempt.host, directory=attempt.directory))
+            case o.ReleaseLease():
+                self.link.send(desk.Release(directory=attempt.directory))
+            case o.FinishAttempt():
+                self.link.send(desk.Untrack(host=attempt.host, directory=attempt.directory))
+
+    def _adopt(self) -> None:
+        """The other side knows nothing: tell it every attempt that is not over, then go on."""
+        self._epoch = self.link.epoch
+        for attempt in self.state.live_attempts():
+            self.link.send(
+                desk.Track(
+                    host=attempt.host,
+                    directory=attempt.directory,
+                    cursor=attempt.cursor,
+                    devices=attempt.devices if attempt.leased else (),
+                )
+            )
+            if attempt.reaped and attempt.leased:
+                self._reap_again(attempt)
+
+    def _reap_again(self, attempt: Attempt) -> None:
+        """A ladder that was under way when the link died is run again: it does no harm twice."""
+        order = desk.Order(
+            key="reap", action=desk.OrderAction.STOP, by="controller", reason="its shim is dead"
+        )
+        self._perform(o.ReapAttempt(attempt=attempt.id, order=order))
+
+
+def attempt_of(directory: str) -> AttemptId:
+    """The attempt whose files lie in ``<home>/<campaign>/<run>/attempt-<n>``."""
+    path = Path(directory)
+    return (path.parents[1].name, path.parents[0].name, int(path.name.removeprefix("attempt-")))
+
+
+def _matters(event: e.Event, decision: Decision) -> bool:
+    """Whether placement may come out differently now."""
+    return not isinstance(event, e.Tick) and bool(decision.records)
+
+
+def sleep_clock() -> float:
+    return time.time()
+
+
+__all__ = ["Controller", "Liveness", "Mapping", "Observation", "attempt_of"]

@@ -1,0 +1,95 @@
+"""File names of a home: where a user's campaigns live."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from campaign.errors import CampaignError, ExitCode
+from specs.files import attempt_dir
+
+ENV_HOME = "CAMPAIGN_HOME"
+
+
+class BadHome(CampaignError):
+    """The home cannot be used: somebody else's, or not a directory."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """``--home``, else ``$CAMPAIGN_HOME``, else ``./runs``."""
+
+    root: Path
+
+    @staticmethod
+    def locate(given: str | Path | None = None) -> Home:
+        chosen = given or os.environ.get(ENV_HOME) or "runs"
+        return Home(root=Path(chosen).expanduser().resolve())
+
+    def create(self) -> None:
+        """Make the directory, for its owner alone. Raises BadHome if it is another user's."""
+        if self.root.exists() and not self.root.is_dir():
+            raise BadHome(f"{self.root} is no directory; choose another with --home")
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        owner = self.root.stat().st_uid
+        if owner != os.getuid():
+            raise BadHome(f"{self.root} belongs to user {owner}; choose another with --home")
+        self.root.chmod(0o700)
+
+    @property
+    def store(self) -> Path:
+        return self.root / "campaign.db"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "campaign.toml"
+
+    @property
+    def controller_lock(self) -> Path:
+        """Held by the one controller for as long as it lives."""
+        return self.root / "controller.lock"
+
+    @property
+    def controller_file(self) -> Path:
+        """Identity of the controller and of what it started, for `down`, `doctor` and people."""
+        return self.root / "controller.json"
+
+    @property
+    def controller_log(self) -> Path:
+        return self.root / "controller.log"
+
+    @property
+    def ray_file(self) -> Path:
+        """Address and process identities of the Ray that this home started."""
+        return self.root / "ray.json"
+
+    @property
+    def ray_log(self) -> Path:
+        return self.root / "ray.log"
+
+    @property
+    def ray_token(self) -> Path:
+        return self.root / "ray.token"
+
+    @property
+    def publisher_log(self) -> Path:
+        return self.root / "publisher.log"
+
+    @property
+    def publisher_file(self) -> Path:
+        """Identity of the publisher, so that the next controller keeps it."""
+        return self.root / "publisher.json"
+
+    @property
+    def alerts_log(self) -> Path:
+        return self.root / "alerts.log"
+
+    @property
+    def mlflow_db(self) -> Path:
+        return self.root / "mlflow.db"
+
+    def attempt(self, campaign: str, run: str, number: int) -> Path:
+        return attempt_dir(self.root, campaign, run, number)

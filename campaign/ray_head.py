@@ -1,0 +1,195 @@
+"""Starting and ending the Ray that belongs to a home. Does not import Ray.
+
+Ray cannot be bound to loopback, so a token protects it. Its processes are ended one by one by their
+identity: `ray stop` kills by pattern and would hit other people's clusters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from campaign.errors import CampaignError, ExitCode
+from campaign.home import Home
+from campaign.hosts import identity, runtime
+from campaign.hosts.identity import Identity
+from specs import files
+
+START_DEADLINE = 60.0
+
+SETTINGS: Mapping[str, str] = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # a trainer must not inherit these from a Ray worker (docs/architecture.md)
+    "RAY_worker_niceness": "0",
+    "RAY_worker_oom_score_adjustment": "0",
+    # Ray must never end what a worker has started: the shim alone does
+    "RAY_kill_child_processes_on_worker_exit": "false",
+    "RAY_process_group_cleanup_enabled": "false",
+    # Ray would kill actors because of other people's memory use
+    "RAY_memory_monitor_refresh_ms": "0",
+}
+SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
+
+
+class RayTrouble(CampaignError):
+    """Ray could not be started or joined."""
+
+    exit_code = ExitCode.CONTROLLER_DOWN
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayHead:
+    """A running head: its address and the identity of every process that it was started with."""
+
+    address: str
+    temp_dir: str
+    processes: tuple[Identity, ...]
+
+
+def environment(home: Home) -> dict[str, str]:
+    """What a process needs in its environment to start or join this home's Ray.
+
+    Raises RayTrouble if Ray was told to kill the children of its workers: it would kill trainers.
+    """
+    if os.environ.get(SUBREAPER, "").lower() in ("1", "true"):
+        raise RayTrouble(
+            f"{SUBREAPER} is set: Ray would kill running trainers when a worker ends; unset it"
+        )
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    return {**inherited, **SETTINGS, "RAY_AUTH_TOKEN_PATH": str(home.ray_token)}
+
+
+def make_token(home: Home) -> None:
+    """A token of this home, readable by its owner alone."""
+    if not home.ray_token.exists():
+        files.write_atomic(home.ray_token, secrets.token_hex(32).encode(), mode=0o600)
+
+
+def recorded(home: Home) -> RayHead | None:
+    """The head that this home started last, alive or not."""
+    found = files.read_json(home.ray_file)
+    if found is None:
+        return None
+    return RayHead(
+        address=found["address"],
+        temp_dir=found["temp_dir"],
+        processes=tuple(Identity(**p) for p in found["processes"]),
+    )
+
+
+def start(home: Home, resources: Mapping[str, int]) -> RayHead:
+    """Start a head that declares one resource a device. Raises RayTrouble with the log's tail."""
+    make_token(home)
+    temp = runtime.directory() / f"ray-{runtime.home_key(home.root)}"
+    pointer = temp / "ray_current_cluster"
+    pointer.unlink(missing_ok=True)  # a stale one names a cluster that is gone
+    argv = [
+        sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
+        "--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats",
+        "--dashboard-agent-listen-port=0", "--num-gpus=0", f"--num-cpus={os.cpu_count() or 1}",
+        f"--object-store-memory={80 * 2**20}", f"--temp-dir={temp}",
+        f"--resources={json.dumps(dict(resources))}",
+    ]  # fmt: skip
+    with home.ray_log.open("ab") as log:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(home),
+            start_new_session=True,
+        )
+    address = _await_address(child, pointer, home)
+    head = RayHead(address=address, temp_dir=str(temp), processes=_tree(child.pid))
+    _record(home, head)
+    return head
+
+
+def note_processes(home: Home, head: RayHead) -> RayHead:
+    """Take in the workers that Ray has started since, so that they can be ended too."""
+    alive = {p for parent in head.processes for p in _tree(parent.pid) if identity.is_alive(parent)}
+    grown = RayHead(
+        address=head.address,
+        temp_dir=head.temp_dir,
+        processes=tuple(sorted({*head.processes, *alive}, key=lambda p: p.pid)),
+    )
+    if grown != head:
+        _record(home, grown)
+    return grown
+
+
+def is_alive(head: RayHead) -> bool:
+    """Whether the head's first process, which watches the others, still runs."""
+    return bool(head.processes) and identity.is_alive(head.processes[0])
+
+
+def end(home: Home, head: RayHead) -> None:
+    """End every process of the head by its identity. Nothing durable lives in Ray."""
+    head = note_processes(home, head)
+    for process in head.processes:
+        identity.send(process, signal.SIGKILL)
+    deadline = time.monotonic() + 10.0
+    while any(identity.is_alive(p) for p in head.processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    home.ray_file.unlink(missing_ok=True)
+
+
+def _await_address(child: subprocess.Popen[bytes], pointer: Path, home: Home) -> str:
+    deadline = time.monotonic() + START_DEADLINE
+    while time.monotonic() < deadline:
+        if pointer.exists() and (address := pointer.read_text().strip()):
+            return address
+        if child.poll() is not None:
+            break
+        time.sleep(0.05)
+    child.kill()
+    tail = home.ray_log.read_text(errors="replace").splitlines()[-15:]
+    raise RayTrouble(
+        f"Ray did not start within {START_DEADLINE:.0f} s; the end of {home.ray_log}:\n  "
+        + "\n  ".join(tail)
+    )
+
+
+def _tree(pid: int) -> tuple[Identity, ...]:
+    """The process and all its descendants, with their identities."""
+    try:
+        root = psutil.Process(pid)
+        pids: Sequence[int] = [pid, *(p.pid for p in root.children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return ()
+    return tuple(_present(identity.of(p) for p in pids))
+
+
+def _present(found: Iterable[Identity | None]) -> Iterable[Identity]:
+    return (item for item in found if item is not None)
+
+
+def _record(home: Home, head: RayHead) -> None:
+    files.write_json(
+        home.ray_file,
+        {
+            "schema": files.SCHEMA,
+            "address": head.address,
+            "temp_dir": head.temp_dir,
+            "processes": [
+                {
+                    "boot_id": p.boot_id,
+                    "pid": p.pid,
+                    "start_ticks": p.start_ticks,
+                    "cookie": p.cookie,
+                }
+                for p in head.processes
+            ],
+        },
+    )

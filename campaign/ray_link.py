@@ -1,0 +1,238 @@
+"""The Ray driver: a child process of the controller. When Ray dies it dies, and is started again.
+
+Messages come in as JSON lines on stdin, facts go out on stdout (campaign/hosts/desk.py has both).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Container, Mapping
+from typing import Any
+
+import ray
+from ray.util.placement_group import (
+    PlacementGroup,
+    get_placement_group,
+    placement_group,
+    remove_placement_group,
+)
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from campaign import ray_head
+from campaign.gpus.probe import DeviceReport
+from campaign.home import Home
+from campaign.hosts import desk, identity, runtime
+from campaign.hosts.factory import local_host
+from campaign.hosts.killer import watcher_killer
+from campaign.hosts.supervisor_ray import RayHost, Supervisor
+from watchers.actor_ray import WatcherActor
+
+LEASE_DEADLINE = 20.0
+CHECK_EVERY = 2.0
+
+
+def resource_name(device: str) -> str:
+    """The Ray resource of a device: ``gpu:<UUID>``, or ``cpu:<host>:<slot>`` as it is."""
+    return device if device.startswith("cpu:") else f"gpu:{device}"
+
+
+def declared(report: DeviceReport, excluded: Container[str]) -> dict[str, int]:
+    """What a node offers to Ray: one unit of each device that the site does not exclude."""
+    return {resource_name(d.id): 1 for d in report.devices if d.id not in excluded}
+
+
+class RayLeaser:
+    """A detached placement group for each live lease."""
+
+    def lease(self, directory: str, host: str, devices: tuple[str, ...]) -> None:
+        """Raises LookupError if no node declares the devices, TimeoutError if Ray holds them."""
+        name = _lease_name(directory)
+        if _find_group(name) is not None:
+            return
+        wanted = {resource_name(d): 1.0 for d in devices}
+        total = ray.cluster_resources()
+        if missing := sorted(set(wanted) - set(total)):
+            raise LookupError(
+                f"no Ray node declares {', '.join(missing)}; start the node of {host} with "
+                '`ray start --resources="$(campaign gpus --ray-resources)"`'
+            )
+        group = placement_group([wanted], strategy="STRICT_PACK", name=name, lifetime="detached")
+        if not group.wait(LEASE_DEADLINE):
+            remove_placement_group(group)
+            raise TimeoutError(
+                f"Ray did not give {', '.join(wanted)} within {LEASE_DEADLINE:.0f} s"
+            )
+
+    def release(self, directory: str) -> None:
+        if (group := _find_group(_lease_name(directory))) is not None:
+            remove_placement_group(group)
+
+
+def _lease_name(directory: str) -> str:
+    return f"lease:{directory}"
+
+
+def _find_group(name: str) -> PlacementGroup | None:
+    try:
+        return get_placement_group(name)
+    except ValueError:
+        return None
+
+
+class Plane:
+    """The actors of every node, found or made; one supervisor and one watcher a host."""
+
+    def __init__(self, home: Home, cpu_slots: int | None) -> None:
+        self._home = home
+        self._cpu_slots = cpu_slots
+        self._watchers: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}  # node id -> host name
+        self._pending: dict[str, Any] = {}
+
+    def new_hosts(self) -> Mapping[str, RayHost]:
+        """Supervisors of nodes not seen before."""
+        found = {}
+        for node in ray.nodes():
+            if not node["Alive"] or node["NodeID"] in self._nodes:
+                continue
+            name = self._name(node)
+            self._nodes[node["NodeID"]] = name
+            found[name] = self._people(node["NodeID"], name)
+        return found
+
+    def _name(self, node: Mapping[str, Any]) -> str:
+        """A label ``host`` on the node wins; two nodes of one machine need it to be told apart."""
+        label = (node.get("Labels") or {}).get("host")
+        return str(label or node["NodeManagerHostname"].split(".")[0].lower())
+
+    def _people(self, node_id: str, name: str) -> RayHost:
+        here = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        common = {"lifetime": "detached", "get_if_exists": True, "scheduling_strategy": here}
+        home = str(self._home.root)
+        supervisor = Supervisor.options(name=f"supervisor:{name}", **common).remote(
+            home, name, self._cpu_slots
+        )
+        self._watchers[name] = WatcherActor.options(name=f"watcher:{name}", **common).remote(
+            watcher_killer()
+        )
+        return RayHost(supervisor)
+
+    def watch(self, host: str, directories: tuple[str, ...]) -> None:
+        """Tell a host's watcher what to watch; the answer to the last call is looked at first."""
+        if (before := self._pending.get(host)) is not None:
+            done, _ = ray.wait([before], timeout=0)
+            if not done:
+                return
+            ray.get(before)
+        self._pending[host] = self._watchers[host].sync.remote(list(directories))
+
+
+def connect(home: Home, address: str | None, cpu_slots: int | None) -> ray_head.RayHead | None:
+    """Join the cluster of ``address``, or this home's own head, started if need be."""
+    os.environ.update(ray_head.environment(home))
+    for name in [n for n in os.environ if n in ("RAY_ADDRESS", "RAY_JOB_ID")]:
+        del os.environ[name]
+    ray_head.make_token(home)
+    head = None
+    if address is None:
+        head = ray_head.recorded(home)
+        if head is not None and not ray_head.is_alive(head):
+            ray_head.end(home, head)
+            head = None
+        if head is None:
+            facts = local_host(home.root, cpu_slots=cpu_slots).describe()
+            head = ray_head.start(home, declared(facts.devices, facts.excluded))
+    ray.init(
+        address=address or (head.address if head else None),
+        namespace=f"campaign-{runtime.home_key(home.root)}",
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        _temp_dir=head.temp_dir if head else None,
+    )
+    return head
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="campaign.ray_link", description=__doc__)
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--ray-address")
+    parser.add_argument("--cpu-slots", type=int)
+    options = parser.parse_args(argv)
+    home = Home.locate(options.home)
+    say = _facts_out()
+    began = time.monotonic()
+    head = connect(home, options.ray_address, options.cpu_slots)
+    stop = threading.Event()
+    plane = Plane(home, options.cpu_slots)
+    hosts = plane.new_hosts()
+    service = desk.Desk(emit=say, hosts=hosts, watch=plane.watch, leaser=RayLeaser(), stop=stop)
+    service.open()
+    where = options.ray_address or (head.address if head else "")
+    say(
+        desk.Ready(
+            text=f"Ray is up at {where} after {time.monotonic() - began:.1f} s: {len(hosts)} host(s)"
+        )
+    )
+    threading.Thread(
+        target=_mind, args=(home, head, plane, service, stop), daemon=True, name="nodes"
+    ).start()
+    stop_plane = _serve(service)
+    service.close()
+    ray.shutdown()
+    if stop_plane and head is not None:
+        ray_head.end(home, head)
+    return 0
+
+
+def _serve(service: desk.Desk) -> bool:
+    """Messages until the controller says good-bye or is gone. True: Ray is to be ended too."""
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message["op"] == "bye":
+            return bool(message["stop_plane"])
+        service.take(desk.MESSAGE.validate_python(message))
+    return False
+
+
+def _mind(
+    home: Home,
+    head: ray_head.RayHead | None,
+    plane: Plane,
+    service: desk.Desk,
+    stop: threading.Event,
+) -> None:
+    """New nodes become hosts; new Ray processes are noted; without Ray this process ends."""
+    while not stop.wait(CHECK_EVERY):
+        try:
+            for name, host in plane.new_hosts().items():
+                service.add_host(name, host)
+            if head is not None:
+                if not identity.is_alive(head.processes[0]):
+                    raise ConnectionError("the head's process is gone")
+                head = ray_head.note_processes(home, head)
+        except Exception as error:  # noqa: BLE001 - whatever it is, Ray cannot be asked any more
+            print(f"Ray is gone: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(3)
+
+
+def _facts_out():  # type: ignore[no-untyped-def]
+    """Write facts to the real stdout; whatever else prints goes to stderr."""
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    guard = threading.Lock()
+
+    def say(fact: desk.AnyFact) -> None:
+        with guard:
+            out.write(fact.model_dump_json().encode() + b"\n")
+
+    return say
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

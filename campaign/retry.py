@@ -1,0 +1,54 @@
+"""Whether a run that ended badly by itself is tried again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from campaign.state import Ending, FailureClass, Result, Run
+
+_DETERMINISTIC = {
+    FailureClass.NON_FINITE: "the same numbers would come out again",
+    FailureClass.CUDA_OOM: "the same memory would be asked for again",
+    FailureClass.TIMEOUT: "its time was up",
+}
+START_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    wait: float
+    counts_as: str  # crashes, losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiveUp:
+    why: str
+
+
+def after(run: Run, ending: Ending) -> Retry | GiveUp:
+    """What follows an attempt that no rule and no user stopped.
+
+    A loss (reboot, shim killed) has a budget of its own: it says nothing about the run.
+    A checkpoint that failed its hash is set aside and the one before is tried, as a crash.
+    """
+    policy = run.spec.retry
+    if ending.result is Result.LOST or ending.failure_class in (
+        FailureClass.PREEMPTED,
+        FailureClass.COULD_NOT_START,
+    ):
+        limit = policy.losses
+        if run.losses >= limit:
+            return GiveUp(
+                why=f"lost or not startable {run.losses + 1} times (retry.losses {limit})"
+            )
+        return Retry(wait=_back_off(policy.wait, run.losses), counts_as="losses")
+    if (why := _DETERMINISTIC.get(ending.failure_class)) if ending.failure_class else None:
+        return GiveUp(why=why)
+    if run.crashes >= policy.crashes:
+        return GiveUp(why=f"crashed {run.crashes + 1} times (retry.crashes {policy.crashes})")
+    return Retry(wait=_back_off(policy.wait, run.crashes), counts_as="crashes")
+
+
+def _back_off(first: float, before: int) -> float:
+    """Seconds: doubled each time, five minutes at most."""
+    return float(min(first * 2.0**before, 300.0))

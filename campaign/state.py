@@ -1,0 +1,351 @@
+"""What is true of every campaign, run, attempt, checkpoint and host. Immutable, no clock, no disk.
+
+A record says only what is true: the facts of a status live in that status. `State` is all of them
+together; `State.apply` gives the state after some records changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from campaign.gpus.etiquette import Sight
+from campaign.hosts.port import Cursor, HostFacts
+from specs.run import RunSpec
+
+RunId = tuple[str, str]
+"""(campaign, run)"""
+
+AttemptId = tuple[str, str, int]
+"""(campaign, run, number)"""
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Result(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    KILLED = "killed"  # by one of our rules
+    CANCELLED = "cancelled"  # by the user
+    LOST = "lost"  # proved gone without a record
+
+
+class FailureClass(StrEnum):
+    NON_FINITE = "non_finite"
+    CUDA_OOM = "cuda_oom"
+    HOST_OOM = "host_oom"
+    GPU_FAULT = "gpu_fault"
+    PREEMPTED = "preempted"
+    TIMEOUT = "timeout"
+    BAD_EXIT = "bad_exit"
+    BAD_CHECKPOINT = "bad_checkpoint"
+    COULD_NOT_START = "could_not_start"
+
+
+class StartKind(StrEnum):
+    SCRATCH = "scratch"
+    WARM = "warm"
+    RESUME = "resume"
+
+
+class StartFrom(Record):
+    """Where an attempt begins; checkpoint facts are absent for scratch alone."""
+
+    kind: StartKind
+    campaign: str | None = None
+    run: str | None = None
+    attempt: int | None = None
+    step: int | None = None
+    checkpoint: str | None = None
+    manifest_sha256: str | None = None
+    host: str | None = None
+
+
+SCRATCH = StartFrom(kind=StartKind.SCRATCH)
+
+
+class Ending(Record):
+    """How a run or an attempt ended."""
+
+    result: Result
+    reason: str
+    failure_class: FailureClass | None = None
+    rule: str | None = None
+    exit_code: int | None = None
+
+
+# ---------------------------------------------------------------- runs
+
+
+class Queued(Record):
+    status: Literal["queued"] = "queued"
+    since: float
+    not_before: float = 0.0
+    start: StartFrom | None = None  # None: as the spec says (scratch or warm)
+    why: str = ""  # why it does not run yet
+
+
+class Active(Record):
+    status: Literal["active"] = "active"
+    attempt: int
+
+
+class Done(Record):
+    status: Literal["done"] = "done"
+    at: float
+    ending: Ending
+
+
+class Run(Record):
+    campaign: str
+    name: str
+    order: int  # position in the order of submission, over all campaigns
+    spec: RunSpec  # as submitted
+    changes: Mapping[str, Any] = {}  # ordered by rollbacks since
+    attempts: int = 0  # numbers given so far; never reused
+    crashes: int = 0
+    losses: int = 0
+    rollbacks: Mapping[str, int] = {}  # rule -> how often
+    status: Annotated[Queued | Active | Done, Field(discriminator="status")]
+
+    @property
+    def id(self) -> RunId:
+        return (self.campaign, self.name)
+
+
+# ---------------------------------------------------------------- attempts
+
+
+class Starting(Record):
+    status: Literal["starting"] = "starting"
+
+
+class Running(Record):
+    status: Literal["running"] = "running"
+    since: float
+
+
+class Stopping(Record):
+    status: Literal["stopping"] = "stopping"
+    since: float
+    by: str
+    reason: str
+
+
+class Ended(Record):
+    status: Literal["done"] = "done"
+    at: float
+    ending: Ending
+
+
+class WatchVerdict(Record):
+    """The watcher's one kill or rollback of an attempt."""
+
+    action: Literal["kill", "rollback"]
+    rule: str
+    reason: str
+    onset: int
+    end: int
+
+
+class Attempt(Record):
+    campaign: str
+    run: str
+    number: int
+    cookie: str
+    host: str
+    devices: tuple[str, ...]
+    directory: str
+    start: StartFrom
+    parent: int | None  # the attempt that this one continues
+    created_at: float
+    status: Annotated[Starting | Running | Stopping | Ended, Field(discriminator="status")]
+    identity: Mapping[str, Any] | None = None  # of the trainer: boot id, pid, start ticks
+    leased: bool = True
+    verdict: WatchVerdict | None = None
+    trainer_failure: tuple[str, str] | None = None  # class and message, from events.jsonl
+    watch_closed: bool = False
+    reaped: bool = False
+    cursor: Cursor = Cursor()
+
+    @property
+    def id(self) -> AttemptId:
+        return (self.campaign, self.run, self.number)
+
+    @property
+    def run_id(self) -> RunId:
+        return (self.campaign, self.run)
+
+
+class Progress(Record):
+    """The latest progress of an attempt: kept apart, as it changes every second."""
+
+    campaign: str
+    run: str
+    number: int
+    progress: Mapping[str, Any]
+
+
+# ---------------------------------------------------------------- the rest
+
+
+class CheckpointStatus(StrEnum):
+    COMPLETE = "complete"
+    CERTIFIED = "certified"
+    REVOKED = "revoked"
+    QUARANTINED = "quarantined"
+    RETIRED = "retired"
+
+
+class Checkpoint(Record):
+    campaign: str
+    run: str
+    attempt: int
+    step: int
+    path: str
+    host: str
+    manifest_sha256: str
+    completed_at: float
+    status: CheckpointStatus = CheckpointStatus.COMPLETE
+    reason: str = ""
+    evidence: Mapping[str, Any] | None = None
+
+    @property
+    def id(self) -> tuple[str, str, int, int]:
+        return (self.campaign, self.run, self.attempt, self.step)
+
+
+class Campaign(Record):
+    name: str
+    spec_hash: str
+    profile: str | None
+    submitted_at: float
+    debug: bool = False
+    root: str  # the home's directory
+    cwd: str
+    env: Mapping[str, str]  # allow-listed
+    git_commit: str | None = None
+    git_dirty: bool = False
+    text: str = ""  # the file as written
+
+
+class HostRecord(Record):
+    name: str
+    up: bool
+    seen_at: float
+    facts: HostFacts
+
+
+class HostSights(Record):
+    """What a row of looks at the GPUs of a host amounts to. Never stored: it is looked at anew."""
+
+    host: str
+    sights: Mapping[str, Sight]
+
+
+class Quarantine(Record):
+    device: str
+    since: float
+    reason: str
+    lifted: bool = False
+
+
+class Alert(Record):
+    campaign: str
+    run: str
+    attempt: int
+    key: str
+    at: float
+    rule: str
+    action: str
+    reason: str
+    step: int | None = None
+    metric: str | None = None
+    value: float | str | None = None
+
+    @property
+    def id(self) -> tuple[str, str, int, str]:
+        return (self.campaign, self.run, self.attempt, self.key)
+
+
+AnyRecord = (
+    Campaign | Run | Attempt | Checkpoint | HostRecord | HostSights | Quarantine | Alert | Progress
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    campaigns: Mapping[str, Campaign] = field(default_factory=dict)
+    runs: Mapping[RunId, Run] = field(default_factory=dict)
+    attempts: Mapping[AttemptId, Attempt] = field(default_factory=dict)
+    checkpoints: Mapping[tuple[str, str, int, int], Checkpoint] = field(default_factory=dict)
+    hosts: Mapping[str, HostRecord] = field(default_factory=dict)
+    quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
+    sights: Mapping[str, HostSights] = field(default_factory=dict)
+    alerts: frozenset[tuple[str, str, int, str]] = frozenset()
+
+    def apply(self, records: Iterable[AnyRecord]) -> State:
+        """The state after these records took the place of their older selves."""
+        changed: dict[str, dict[Any, Any]] = {}
+        alerts = set()
+        for record in records:
+            match record:
+                case Campaign() | HostRecord():
+                    key: Any = record.name
+                case HostSights():
+                    key = record.host
+                case Quarantine():
+                    key = record.device
+                case Alert():
+                    alerts.add(record.id)
+                    continue
+                case Progress():
+                    continue
+                case _:
+                    key = record.id
+            changed.setdefault(_FIELDS[type(record)], {})[key] = record
+        merged: dict[str, Any] = {
+            name: {**getattr(self, name), **new} for name, new in changed.items()
+        }
+        if alerts:
+            merged["alerts"] = self.alerts | alerts
+        return replace(self, **merged)
+
+    # one-line questions, so that no second copy of a fact is kept
+
+    def attempts_of(self, run: RunId) -> Iterator[Attempt]:
+        """Attempts of a run, oldest first."""
+        for number in range(1, self.runs[run].attempts + 1):
+            if (attempt := self.attempts.get((*run, number))) is not None:
+                yield attempt
+
+    def checkpoints_of(self, run: RunId) -> Iterator[Checkpoint]:
+        return (c for c in self.checkpoints.values() if (c.campaign, c.run) == run)
+
+    def live_attempts(self) -> Iterator[Attempt]:
+        """Attempts that a host still has something to say about."""
+        return (
+            a
+            for a in self.attempts.values()
+            if a.status.status != "done" or a.leased or not a.watch_closed
+        )
+
+    def leases(self) -> dict[str, Attempt]:
+        return {d: a for a in self.attempts.values() if a.leased for d in a.devices}
+
+
+_FIELDS: Mapping[type, str] = {
+    Campaign: "campaigns",
+    Run: "runs",
+    Attempt: "attempts",
+    Checkpoint: "checkpoints",
+    HostRecord: "hosts",
+    HostSights: "sights",
+    Quarantine: "quarantines",
+}

@@ -1,0 +1,266 @@
+"""The store: SQLite, WAL, synchronous=FULL. One writer of the truth, the controller.
+
+The CLI inserts into `requests` and reads the rest; its commit is the acknowledgement of a submit.
+Records are kept as JSON beside the few columns that are searched. Every commit of the controller
+writes the changed records and the event log together.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from campaign.errors import BadStore
+from campaign.state import (
+    Alert,
+    AnyRecord,
+    Attempt,
+    Campaign,
+    Checkpoint,
+    HostRecord,
+    HostSights,
+    Progress,
+    Quarantine,
+    Run,
+    State,
+)
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_MS = 10_000
+
+_TABLES = """
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, payload TEXT NOT NULL, made_at REAL NOT NULL,
+    answered_at REAL, answer TEXT);
+CREATE INDEX requests_open ON requests (id) WHERE answered_at IS NULL;
+CREATE TABLE campaigns (name TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    campaign TEXT NOT NULL, name TEXT NOT NULL, position INTEGER NOT NULL, status TEXT NOT NULL,
+    data TEXT NOT NULL, PRIMARY KEY (campaign, name)) WITHOUT ROWID;
+CREATE INDEX runs_status ON runs (status, position);
+CREATE TABLE attempts (
+    campaign TEXT NOT NULL, run TEXT NOT NULL, number INTEGER NOT NULL, status TEXT NOT NULL,
+    data TEXT NOT NULL, progress TEXT, PRIMARY KEY (campaign, run, number)) WITHOUT ROWID;
+CREATE TABLE leases (
+    device TEXT PRIMARY KEY, campaign TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL)
+    WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    campaign TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
+    status TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (campaign, run, attempt, step)) WITHOUT ROWID;
+CREATE TABLE hosts (name TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE quarantines (device TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE alerts (
+    id INTEGER PRIMARY KEY, campaign TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL,
+    key TEXT NOT NULL, data TEXT NOT NULL, UNIQUE (campaign, run, attempt, key));
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, note TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    id: int
+    kind: str
+    payload: Mapping[str, Any]
+    made_at: float
+
+
+class Store:
+    """One connection. Raises BadStore, with what to do, where the file cannot be trusted."""
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = path
+        try:
+            self._db = _connect(path, readonly=readonly)
+            if not readonly:
+                _migrate(self._db)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise BadStore(
+                f"the store {path} cannot be read: {error}\n"
+                "  running trainers go on untouched\n"
+                f"  keep a copy of it, then try: sqlite3 {path} .recover | sqlite3 restored.db"
+            ) from error
+        if version != SCHEMA_VERSION:
+            raise BadStore(
+                f"the store {path} has schema {version}, this program knows {SCHEMA_VERSION}: "
+                "use the version of campaign that wrote it"
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # ------------------------------------------------------------ requests
+
+    def request(self, kind: str, payload: Mapping[str, Any], now: float) -> int:
+        """Make a request durable; its number. When this returns it cannot be lost."""
+        with self._transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO requests (kind, payload, made_at) VALUES (?, ?, ?)",
+                (kind, json.dumps(payload), now),
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+
+    def open_requests(self) -> list[Request]:
+        rows = self._db.execute(
+            "SELECT id, kind, payload, made_at FROM requests WHERE answered_at IS NULL ORDER BY id"
+        )
+        return [Request(id=i, kind=k, payload=json.loads(p), made_at=m) for i, k, p, m in rows]
+
+    def answer_of(self, request: int) -> str | None:
+        """The answer to a request; None while it is open."""
+        row = self._db.execute("SELECT answer FROM requests WHERE id = ?", (request,)).fetchone()
+        return None if row is None else row[0]
+
+    def data_version(self) -> int:
+        """Changes whenever another connection has committed: the cheap question before a read."""
+        version: int = self._db.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    # ------------------------------------------------------------ the controller's commit
+
+    def commit(
+        self,
+        records: Iterable[AnyRecord],
+        notes: Sequence[str],
+        now: float,
+        *,
+        kind: str,
+        answer: tuple[int, str] | None = None,
+    ) -> None:
+        """Write the changed records, the notes and the answer to a request, or nothing at all.
+
+        Raises sqlite3.IntegrityError if a device would be leased twice.
+        """
+        with self._transaction() as db:
+            for record in records:
+                _write(db, record)
+            db.executemany(
+                "INSERT INTO events (at, kind, note) VALUES (?, ?, ?)",
+                [(now, kind, note) for note in notes],
+            )
+            if answer is not None:
+                db.execute(
+                    "UPDATE requests SET answered_at = ?, answer = ? WHERE id = ?",
+                    (now, answer[1], answer[0]),
+                )
+
+    def load(self) -> State:
+        """Everything, as the controller left it."""
+        one = self._records
+        alerts = self._db.execute("SELECT campaign, run, attempt, key FROM alerts")
+        return State(
+            campaigns={c.name: c for c in one(Campaign, "campaigns")},
+            runs={r.id: r for r in one(Run, "runs")},
+            attempts={a.id: a for a in one(Attempt, "attempts")},
+            checkpoints={c.id: c for c in one(Checkpoint, "checkpoints")},
+            hosts={h.name: h for h in one(HostRecord, "hosts")},
+            quarantines={q.device: q for q in one(Quarantine, "quarantines")},
+            alerts=frozenset((c, r, int(a), k) for c, r, a, k in alerts),
+        )
+
+    def _records(self, kind: type[Any], table: str) -> Iterator[Any]:
+        for (data,) in self._db.execute(f"SELECT data FROM {table}"):
+            yield kind.model_validate_json(data)
+
+    # ------------------------------------------------------------ reading
+
+    def rows(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """A query of the reading side (campaign/views.py)."""
+        return self._db.execute(sql, arguments).fetchall()
+
+
+def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
+    if readonly:
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    else:
+        existed = path.exists()
+        db = sqlite3.connect(path, isolation_level=None)
+        if not existed:
+            path.chmod(0o600)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    """Make the tables of a new store; two processes may try at once."""
+    if db.execute("PRAGMA user_version").fetchone()[0] != 0:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+        for statement in _TABLES.split(";"):
+            if statement.strip():
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.execute("COMMIT")
+
+
+def _write(db: sqlite3.Connection, record: AnyRecord) -> None:
+    if isinstance(record, HostSights):
+        return
+    data = record.model_dump_json()
+    match record:
+        case Campaign():
+            db.execute("INSERT OR REPLACE INTO campaigns VALUES (?, ?)", (record.name, data))
+        case Run():
+            db.execute(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)",
+                (record.campaign, record.name, record.order, record.status.status, data),
+            )
+        case Attempt():
+            _write_attempt(db, record, data)
+        case Checkpoint():
+            db.execute(
+                "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?, ?)",
+                (*record.id, record.status.value, data),
+            )
+        case HostRecord():
+            db.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?)", (record.name, data))
+        case Quarantine():
+            db.execute("INSERT OR REPLACE INTO quarantines VALUES (?, ?)", (record.device, data))
+        case Alert():
+            db.execute(
+                "INSERT OR IGNORE INTO alerts (campaign, run, attempt, key, data) VALUES (?,?,?,?,?)",
+                (*record.id, data),
+            )
+        case Progress():
+            db.execute(
+                "UPDATE attempts SET progress = ? WHERE campaign = ? AND run = ? AND number = ?",
+                (json.dumps(record.progress), record.campaign, record.run, record.number),
+            )
+
+
+def _write_attempt(db: sqlite3.Connection, record: Attempt, data: str) -> None:
+    """The attempt and its leases: the primary key on the device refuses a second lease."""
+    db.execute(
+        "INSERT INTO attempts (campaign, run, number, status, data) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET status = excluded.status, data = excluded.data",
+        (*record.id, record.status.status, data),
+    )
+    if not record.leased:
+        db.execute("DELETE FROM leases WHERE campaign = ? AND run = ? AND attempt = ?", record.id)
+        return
+    for device in record.devices:
+        held = db.execute(
+            "SELECT campaign, run, attempt FROM leases WHERE device = ?", (device,)
+        ).fetchone()
+        if held != record.id:
+            db.execute("INSERT INTO leases VALUES (?, ?, ?, ?)", (device, *record.id))

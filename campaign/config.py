@@ -10,7 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +21,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from campaign.errors import CampaignError, ExitCode
-from campaign.gpus.probe import Device
-from campaign.gpus.refs import Exclusion, at_host, excluded, parse
+from campaign.gpus.refs import Exclusion, at_host, parse
 from specs.base import Duration, Listed, Model
 from specs.resources import DeviceRef
 
@@ -154,36 +153,13 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """``settings`` of all layers; ``exclusions`` is their union, as written. ``origins``: dotted key ->
-    the file whose value holds, absent for a default. ``site``: the file of this host.
+    """``settings`` of all layers; ``exclusions`` is their union, parsed. ``origins``: dotted key -> the
+    file whose value holds, absent for a default.
     """
 
     settings: Settings = field(default_factory=Settings)
     exclusions: tuple[Exclusion, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
-    site: Path = SITE_FILE
-
-    @property
-    def ray_address(self) -> str | None:
-        return self.settings.ray.address
-
-    @property
-    def cpu_slots(self) -> int | None:
-        return self.settings.home.cpu_slots
-
-    @property
-    def tracking_uri(self) -> str | None:
-        return self.settings.mlflow.tracking_uri
-
-    def exclusions_at(self, host: str) -> tuple[Exclusion, ...]:
-        """The exclusions, where ``host`` is the one whose files were read: in the site's file, which
-        belongs to one host, a bare index means that host's GPU, kept as ``host:index``; in the
-        user's and the home's it means that index on every host.
-        """
-        return tuple(
-            replace(e, ref=at_host(e.ref, host)) if e.origin == str(self.site) else e
-            for e in self.exclusions
-        )
 
     def show(self) -> tuple[Shown, ...]:
         """Every value and where it is from; each exclusion on a line of its own."""
@@ -203,8 +179,15 @@ def layers(home: Path, *, site: Path = SITE_FILE, user: Path | None = None) -> t
     return (site, mine, home / FILE_NAME)
 
 
-def load_config(home: Path, *, site: Path = SITE_FILE, user: Path | None = None) -> Config:
-    """The configuration of a home on this host; raises ConfigError with every problem."""
+def load(
+    home: Path, *, host: str | None = None, site: Path = SITE_FILE, user: Path | None = None
+) -> Config:
+    """The configuration of a home; raises ConfigError with every problem.
+
+    ``host`` is the name of this host: in the site's file, which belongs to it, a bare index means its
+    GPU and is kept as ``host:index``. In the user's and the home's file, and in the site's where no
+    host is given, a bare index means that index on every host.
+    """
     problems: list[str] = []
     merged: dict[str, dict[str, Any]] = {}
     origins: dict[str, str] = {}
@@ -213,7 +196,9 @@ def load_config(home: Path, *, site: Path = SITE_FILE, user: Path | None = None)
         tables, settings = _read(path, problems)
         if settings is None:
             continue
-        exclusions += [Exclusion(ref=parse(r), origin=str(path)) for r in settings.gpus.exclude]
+        for ref in map(parse, settings.gpus.exclude):
+            bound = at_host(ref, host) if host is not None and path == site else ref
+            exclusions.append(Exclusion(ref=bound, origin=str(path)))
         for name, table in tables.items():
             merged.setdefault(name, {}).update(table)
             origins |= {f"{name}.{key}": str(path) for key in table}
@@ -226,13 +211,7 @@ def load_config(home: Path, *, site: Path = SITE_FILE, user: Path | None = None)
         settings=Settings.model_validate(merged),
         exclusions=tuple(exclusions),
         origins=origins,
-        site=site,
     )
-
-
-def site_exclusions(home: Path, host: str, devices: Sequence[Device]) -> frozenset[str]:
-    """Ids of the devices that the configuration files, read on ``host``, exclude. Raises ConfigError."""
-    return frozenset(excluded(devices, load_config(home).exclusions_at(host)))
 
 
 def _read(path: Path, problems: list[str]) -> tuple[dict[str, Any], Settings | None]:

@@ -17,7 +17,7 @@ from campaign import events as e
 from campaign import orders as o
 from campaign.decide import Decision, decide
 from campaign.hosts import desk
-from campaign.hosts.port import Liveness, Observation
+from campaign.hosts.port import Liveness, Observation, Order, OrderAction
 from campaign.launching import launch_of
 from campaign.links import Facts, Link
 from campaign.state import Attempt, AttemptId, Campaign, State
@@ -48,6 +48,7 @@ class Controller:
         self._epoch = -1
         self._version = -1
         self._ticked = 0.0
+        self._began = clock()
         self._dirty = True
 
     def turn(self) -> None:
@@ -115,6 +116,8 @@ class Controller:
             case "lift":
                 return e.QuarantineLifted(device=payload["device"])
             case "down":
+                if request.made_at < self._began:
+                    return None  # it was meant for a controller that is gone
                 self.going_down = bool(payload["stop_runs"])
                 return self._stop_everything() if self.going_down else None
             case _:
@@ -205,8 +208,8 @@ class Controller:
 
     def _reap_again(self, attempt: Attempt) -> None:
         """A ladder that was under way when the link died is run again: it does no harm twice."""
-        order = desk.Order(
-            key="reap", action=desk.OrderAction.STOP, by="controller", reason="its shim is dead"
+        order = Order(
+            key="reap", action=OrderAction.STOP, by="controller", reason="its shim is dead"
         )
         self._perform(o.ReapAttempt(attempt=attempt.id, order=order))
 

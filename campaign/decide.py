@@ -26,6 +26,7 @@ from campaign.orders import (
 from campaign.schedule import ours_on, schedule
 from campaign.settle import settle
 from campaign.state import (
+    SCRATCH,
     AnyRecord,
     Attempt,
     AttemptId,
@@ -123,7 +124,8 @@ def _submitted(state: State, event: e.Submitted, now: float) -> Decision:
 
 
 def _stop(state: State, run_id: RunId, event: e.StopRequested, now: float) -> Decision:
-    run = state.runs[run_id]
+    if (run := state.runs.get(run_id)) is None:
+        return Decision(notes=(f"{_who(run_id)} not stopped: there is no such run",))
     ending = Ending(result=Result.CANCELLED, reason=f"{event.reason} (by {event.by})")
     match run.status:
         case Queued():
@@ -155,7 +157,10 @@ def _stop(state: State, run_id: RunId, event: e.StopRequested, now: float) -> De
 
 
 def _resume(state: State, event: e.ResumeRequested, now: float) -> Decision:
-    run = state.runs[event.run]
+    if (run := state.runs.get(event.run)) is None:
+        return Decision(notes=(f"{_who(event.run)} not resumed: there is no such run",))
+    if not isinstance(run.status, Done):
+        return Decision(notes=(f"{_who(event.run)} not resumed: it is {run.status.status}",))
     plan = resume_plan(state, run, event.origin)
     if not isinstance(plan, starts.Ready):
         return Decision(notes=(f"{_who(event.run)} not resumed: {plan.why}",))
@@ -172,7 +177,7 @@ def resume_plan(state: State, run: Run, origin: str | int) -> starts.Plan:
     if isinstance(origin, int):
         return starts.step_start(state, run, origin)
     if origin == "scratch":
-        return starts.Ready(start=starts.SCRATCH)
+        return starts.Ready(start=SCRATCH)
     return starts.resume_start(state, run, certified_only=origin == "certified")
 
 

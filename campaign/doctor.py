@@ -38,9 +38,16 @@ def healthy(findings: Sequence[Finding]) -> bool:
 def this_machine(home: Path) -> Context:
     """The machine that this process runs on."""
     host = host_name()
+    place: Path | None = None
+    problem = ""
+    try:
+        place = runtime.directory()
+    except runtime.BadRuntimeDir as error:
+        problem = str(error)
     return Context(
         home=home,
-        runtime=runtime.directory(),
+        runtime=place,
+        runtime_problem=problem,
         host=host,
         environ=os.environ,
         probe=probe_for(host, os.environ),

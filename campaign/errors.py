@@ -49,6 +49,18 @@ class ControllerDown(CampaignError):
     exit_code = ExitCode.CONTROLLER_DOWN
 
 
+class NoCheckpoint(CampaignError):
+    """No checkpoint is there that the run may start from."""
+
+    exit_code = ExitCode.NO_CHECKPOINT
+
+
+class TimedOut(CampaignError):
+    """What was waited for did not happen in time."""
+
+    exit_code = ExitCode.TIMEOUT
+
+
 class BadStore(CampaignError):
     """The store cannot be read; running trainers go on untouched."""
 

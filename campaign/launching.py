@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from specs.trainer_command import CommandTrainer
-
 from campaign.hosts.port import Launch
 from campaign.state import Attempt, Campaign, Run
 from specs import files
 from specs.changes import apply_changes
 from specs.run import RunSpec
+from specs.trainer_command import CommandTrainer
 
 ENV_ALLOWED = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHELL", "TERM",
@@ -68,7 +67,10 @@ def _cwd(spec: RunSpec, campaign: Campaign) -> str:
 
 def _environment(spec: RunSpec, campaign: Campaign) -> dict[str, str]:
     threads = str(spec.resources.cpus)
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), threads)
+    limits = dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+        threads,
+    )
     return {**campaign.env, **limits}
 
 

@@ -162,10 +162,10 @@ def _bar_by_sight(sight: Sight | None, now: float, policy: Policy) -> Barred | N
     if now - sight.seen_at > policy.fresh:
         return Barred(bar=Bar.UNKNOWN, detail=f"last seen {now - sight.seen_at:.0f} s ago")
     match sight.use.use:
-        case (
-            Use.FOREIGN | Use.OURS
-        ):  # a process of ours without a lease is not to be trusted either
+        case Use.FOREIGN:
             return Barred(bar=Bar.FOREIGN, detail=sight.use.brief)
+        case Use.OURS:
+            return Barred(bar=Bar.OURS, detail=sight.use.brief)
         case Use.GHOST:
             return Barred(bar=Bar.GHOST, detail=sight.use.brief)
         case Use.UNKNOWN:
@@ -232,7 +232,8 @@ def _why(
 ) -> str:
     what = "GPU" if run.kind is DeviceKind.GPU else "CPU slot"
     head = f"waits for {run.need} {what}{'' if run.need == 1 else 's'}: "
-    parts = [_host_clause(run, host, rows) for host, rows in offer.items()]
+    nearest_first = sorted(offer.items(), key=lambda item: (-len(_free(item[1])), item[0]))
+    parts = [_host_clause(run, host, rows) for host, rows in nearest_first]
     if len(parts) > _MOST_HOSTS:
         parts = [*parts[:_MOST_HOSTS], f"{len(parts) - _MOST_HOSTS} more hosts"]
     if not parts:

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -25,26 +25,17 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from campaign import ray_head
-from campaign.gpus.probe import DeviceReport
+from campaign.gpus.offer import declared, resource_name
 from campaign.home import Home
-from campaign.hosts import desk, identity, runtime
+from campaign.hosts import desk, identity, runtime, supervisor_ray
 from campaign.hosts.factory import local_host
-from campaign.hosts.killer import watcher_killer
+from campaign.hosts.killer import trainer_alive, watcher_killer
 from campaign.hosts.supervisor_ray import RayHost, Supervisor
+from watchers import actor_ray
 from watchers.actor_ray import WatcherActor
 
 LEASE_DEADLINE = 20.0
 CHECK_EVERY = 2.0
-
-
-def resource_name(device: str) -> str:
-    """The Ray resource of a device: ``gpu:<UUID>``, or ``cpu:<host>:<slot>`` as it is."""
-    return device if device.startswith("cpu:") else f"gpu:{device}"
-
-
-def declared(report: DeviceReport, excluded: Container[str]) -> dict[str, int]:
-    """What a node offers to Ray: one unit of each device that the site does not exclude."""
-    return {resource_name(d.id): 1 for d in report.devices if d.id not in excluded}
 
 
 class RayLeaser:
@@ -56,7 +47,7 @@ class RayLeaser:
         if _find_group(name) is not None:
             return
         wanted = {resource_name(d): 1.0 for d in devices}
-        total = ray.cluster_resources()
+        total: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if missing := sorted(set(wanted) - set(total)):
             raise LookupError(
                 f"no Ray node declares {', '.join(missing)}; start the node of {host} with "
@@ -80,9 +71,10 @@ def _lease_name(directory: str) -> str:
 
 def _find_group(name: str) -> PlacementGroup | None:
     try:
-        return get_placement_group(name)
+        found: PlacementGroup = get_placement_group(name)
     except ValueError:
         return None
+    return found
 
 
 class Plane:
@@ -98,7 +90,7 @@ class Plane:
     def new_hosts(self) -> Mapping[str, RayHost]:
         """Supervisors of nodes not seen before."""
         found = {}
-        for node in ray.nodes():
+        for node in ray.nodes():  # type: ignore[no-untyped-call]
             if not node["Alive"] or node["NodeID"] in self._nodes:
                 continue
             name = self._name(node)
@@ -115,11 +107,13 @@ class Plane:
         here = NodeAffinitySchedulingStrategy(node_id, soft=False)
         common = {"lifetime": "detached", "get_if_exists": True, "scheduling_strategy": here}
         home = str(self._home.root)
-        supervisor = Supervisor.options(name=f"supervisor:{name}", **common).remote(
+        supervisors: Any = ray.remote(**supervisor_ray.ACTOR_OPTIONS)(Supervisor)
+        watchers: Any = ray.remote(**actor_ray.ACTOR_OPTIONS)(WatcherActor)
+        supervisor = supervisors.options(name=f"supervisor:{name}", **common).remote(
             home, name, self._cpu_slots
         )
-        self._watchers[name] = WatcherActor.options(name=f"watcher:{name}", **common).remote(
-            watcher_killer()
+        self._watchers[name] = watchers.options(name=f"watcher:{name}", **common).remote(
+            watcher_killer(), trainer_alive
         )
         return RayHost(supervisor)
 
@@ -221,7 +215,7 @@ def _mind(
             os._exit(3)
 
 
-def _facts_out():  # type: ignore[no-untyped-def]
+def _facts_out() -> Callable[[desk.AnyFact], None]:
     """Write facts to the real stdout; whatever else prints goes to stderr."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)

@@ -42,8 +42,8 @@ def after(run: Run, ending: Ending) -> Retry | GiveUp:
                 why=f"lost or not startable {run.losses + 1} times (retry.losses {limit})"
             )
         return Retry(wait=_back_off(policy.wait, run.losses), counts_as="losses")
-    if (why := _DETERMINISTIC.get(ending.failure_class)) if ending.failure_class else None:
-        return GiveUp(why=why)
+    if ending.failure_class is not None and ending.failure_class in _DETERMINISTIC:
+        return GiveUp(why=_DETERMINISTIC[ending.failure_class])
     if run.crashes >= policy.crashes:
         return GiveUp(why=f"crashed {run.crashes + 1} times (retry.crashes {policy.crashes})")
     return Retry(wait=_back_off(policy.wait, run.crashes), counts_as="crashes")

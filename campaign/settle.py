@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from campaign import retry, starts
 from campaign.moves import RunFact, move_run
 from campaign.state import (
+    SCRATCH,
     Attempt,
     Checkpoint,
     CheckpointStatus,
@@ -93,7 +94,7 @@ def _after_crash(state: State, run: Run, attempt: Attempt, ending: Ending, now: 
         if not run.spec.retry.from_scratch:
             reason = f"{ending.reason}; not restarted: {plan.why}"
             return _done(run, ending.model_copy(update={"reason": reason}), now)
-        plan = starts.Ready(start=starts.SCRATCH)
+        plan = starts.Ready(start=SCRATCH)
     move_run(_who(run), run.status.status, RunFact.RETRIED)
     queued = Queued(since=now, not_before=now + outcome.wait, start=plan.start, why="tried again")
     count = getattr(run, outcome.counts_as) + 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign.errors import BadStore
+from campaign.database import open_database
 from campaign.state import (
     Alert,
     AnyRecord,
@@ -30,37 +30,6 @@ from campaign.state import (
     State,
 )
 
-SCHEMA_VERSION = 1
-BUSY_TIMEOUT_MS = 10_000
-
-_TABLES = """
-CREATE TABLE requests (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, payload TEXT NOT NULL, made_at REAL NOT NULL,
-    answered_at REAL, answer TEXT);
-CREATE INDEX requests_open ON requests (id) WHERE answered_at IS NULL;
-CREATE TABLE campaigns (name TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE runs (
-    campaign TEXT NOT NULL, name TEXT NOT NULL, position INTEGER NOT NULL, status TEXT NOT NULL,
-    data TEXT NOT NULL, PRIMARY KEY (campaign, name)) WITHOUT ROWID;
-CREATE INDEX runs_status ON runs (status, position);
-CREATE TABLE attempts (
-    campaign TEXT NOT NULL, run TEXT NOT NULL, number INTEGER NOT NULL, status TEXT NOT NULL,
-    data TEXT NOT NULL, progress TEXT, PRIMARY KEY (campaign, run, number)) WITHOUT ROWID;
-CREATE TABLE leases (
-    device TEXT PRIMARY KEY, campaign TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL)
-    WITHOUT ROWID;
-CREATE TABLE checkpoints (
-    campaign TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL, step INTEGER NOT NULL,
-    status TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (campaign, run, attempt, step)) WITHOUT ROWID;
-CREATE TABLE hosts (name TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE quarantines (device TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE alerts (
-    id INTEGER PRIMARY KEY, campaign TEXT NOT NULL, run TEXT NOT NULL, attempt INTEGER NOT NULL,
-    key TEXT NOT NULL, data TEXT NOT NULL, UNIQUE (campaign, run, attempt, key));
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT NULL, note TEXT NOT NULL);
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -70,27 +39,20 @@ class Request:
     made_at: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A campaign as it was submitted, taken by the controller or still on its way."""
+
+    campaign: Campaign
+    runs: Mapping[str, Mapping[str, Any]]
+
+
 class Store:
     """One connection. Raises BadStore, with what to do, where the file cannot be trusted."""
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
-        try:
-            self._db = _connect(path, readonly=readonly)
-            if not readonly:
-                _migrate(self._db)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            raise BadStore(
-                f"the store {path} cannot be read: {error}\n"
-                "  running trainers go on untouched\n"
-                f"  keep a copy of it, then try: sqlite3 {path} .recover | sqlite3 restored.db"
-            ) from error
-        if version != SCHEMA_VERSION:
-            raise BadStore(
-                f"the store {path} has schema {version}, this program knows {SCHEMA_VERSION}: "
-                "use the version of campaign that wrote it"
-            )
+        self._db = open_database(path, readonly=readonly)
 
     def close(self) -> None:
         self._db.close()
@@ -110,12 +72,16 @@ class Store:
     def request(self, kind: str, payload: Mapping[str, Any], now: float) -> int:
         """Make a request durable; its number. When this returns it cannot be lost."""
         with self._transaction() as db:
-            cursor = db.execute(
-                "INSERT INTO requests (kind, payload, made_at) VALUES (?, ?, ?)",
-                (kind, json.dumps(payload), now),
-            )
-            assert cursor.lastrowid is not None
-            return cursor.lastrowid
+            return _insert_request(db, kind, payload, now)
+
+    def submit(self, campaign: str, payload: Mapping[str, Any], now: float) -> int | Known:
+        """Make a submit durable, unless a campaign of that name is here or on its way: then it.
+
+        One transaction, so that of two submits of one name only one is taken.
+        """
+        with self._transaction() as db:
+            known = _known(db, campaign)
+            return _insert_request(db, "submit", payload, now) if known is None else known
 
     def open_requests(self) -> list[Request]:
         rows = self._db.execute(
@@ -186,31 +152,38 @@ class Store:
         return self._db.execute(sql, arguments).fetchall()
 
 
-def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
-    if readonly:
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-    else:
-        existed = path.exists()
-        db = sqlite3.connect(path, isolation_level=None)
-        if not existed:
-            path.chmod(0o600)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-    db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    return db
+def _insert_request(
+    db: sqlite3.Connection, kind: str, payload: Mapping[str, Any], now: float
+) -> int:
+    cursor = db.execute(
+        "INSERT INTO requests (kind, payload, made_at) VALUES (?, ?, ?)",
+        (kind, json.dumps(payload), now),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
 
 
-def _migrate(db: sqlite3.Connection) -> None:
-    """Make the tables of a new store; two processes may try at once."""
-    if db.execute("PRAGMA user_version").fetchone()[0] != 0:
-        return
-    db.execute("BEGIN IMMEDIATE")
-    if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-        for statement in _TABLES.split(";"):
-            if statement.strip():
-                db.execute(statement)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    db.execute("COMMIT")
+def _known(db: sqlite3.Connection, campaign: str) -> Known | None:
+    found = db.execute("SELECT data FROM campaigns WHERE name = ?", (campaign,)).fetchone()
+    if found is not None:
+        runs = db.execute(
+            "SELECT name, json_extract(data, '$.spec') FROM runs WHERE campaign = ? "
+            "ORDER BY position",
+            (campaign,),
+        )
+        specs = {name: json.loads(spec) for name, spec in runs}
+        return Known(campaign=Campaign.model_validate_json(found[0]), runs=specs)
+    waiting = db.execute(
+        "SELECT payload FROM requests WHERE answered_at IS NULL AND kind = 'submit' "
+        "AND json_extract(payload, '$.campaign.name') = ?",
+        (campaign,),
+    ).fetchone()
+    if waiting is None:
+        return None
+    payload = json.loads(waiting[0])
+    return Known(
+        campaign=Campaign.model_validate(payload["campaign"]), runs=json.loads(payload["runs"])
+    )
 
 
 def _write(db: sqlite3.Connection, record: AnyRecord) -> None:

@@ -100,13 +100,8 @@ class AttemptFiles:
 
     @property
     def kill_lock(self) -> Path:
-        """Held while a ladder runs, so that there is one at a time."""
+        """Held by whoever may signal: the shim for its life, else one that acts in its place."""
         return self.root / "kill.lock"
-
-    @property
-    def start_lock(self) -> Path:
-        """Held by the shim for as long as it lives, so that there is one; by who acts in its place."""
-        return self.root / "start.lock"
 
     @property
     def unstarted(self) -> Path:
@@ -168,7 +163,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -277,8 +272,8 @@ def digest_json(value: object) -> str:
 
 
 def make_manifest(directory: Path, *, step: int, extra: Mapping[str, object]) -> dict[str, Any]:
-    """Sizes and hashes of every file below ``directory`` but the manifest itself."""
-    return {
+    """Sizes and hashes of every file below ``directory``, and the hash of the manifest itself."""
+    manifest = {
         "schema": SCHEMA,
         "step": step,
         **extra,
@@ -287,22 +282,30 @@ def make_manifest(directory: Path, *, step: int, extra: Mapping[str, object]) ->
             for name, path in _files_below(directory)
         },
     }
+    return {**manifest, "sha256": digest_json(manifest)}
 
 
-def verify_manifest(directory: Path) -> dict[str, Any]:
+def verify_manifest(directory: Path, *, manifest_sha256: str | None = None) -> dict[str, Any]:
     """The manifest of a checkpoint whose every byte was just compared with it.
 
+    ``manifest_sha256``: of the manifest file that was recorded; no other checkpoint can then stand in.
     Raises BadCheckpoint naming the first file that differs.
     """
+    path = directory / MANIFEST
     try:
-        manifest = read_json(directory / MANIFEST)
-    except ValueError as error:
-        raise BadCheckpoint(f"{directory / MANIFEST} is not readable: {error}") from error
-    if manifest is None:
-        raise BadCheckpoint(f"{directory} has no {MANIFEST}: it was never completed")
+        content = path.read_bytes()
+        manifest = json.loads(content)
+    except FileNotFoundError:
+        raise BadCheckpoint(f"{directory} has no {MANIFEST}: it was never completed") from None
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{path} is not readable: {error}") from error
+    if manifest_sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        raise BadCheckpoint(f"{path} is not the manifest that was recorded ({manifest_sha256})")
+    if not isinstance(manifest, dict) or not _as_written(manifest, content):
+        raise BadCheckpoint(f"{path} is not as it was written")
     expected = manifest.get("files")
     if not isinstance(expected, dict) or not expected:
-        raise BadCheckpoint(f"{directory / MANIFEST} lists no files")
+        raise BadCheckpoint(f"{path} lists no files")
     present = dict(_files_below(directory))
     for name in sorted(expected.keys() | present.keys()):
         if name not in present:
@@ -317,6 +320,16 @@ def verify_manifest(directory: Path) -> dict[str, Any]:
         if digest(present[name]) != expected[name]["sha256"]:
             raise BadCheckpoint(f"{directory / name} has another sha256 than its manifest says")
     return manifest
+
+
+def _as_written(manifest: dict[str, Any], content: bytes) -> bool:
+    """Is it as `write_json` wrote it, byte by byte, and does its own hash fit?"""
+    own = {key: value for key, value in manifest.items() if key != "sha256"}
+    try:
+        same = content == json.dumps(manifest, allow_nan=False).encode() + b"\n"
+        return same and manifest.get("sha256") == digest_json(own)
+    except ValueError:  # a NaN, which is no JSON
+        return False
 
 
 def _files_below(directory: Path) -> Iterator[tuple[str, Path]]:

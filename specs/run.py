@@ -52,7 +52,7 @@ class CampaignSpec(Model):
 
 
 class CampaignFile(Model):
-    """The file as written: partial runs, merged as defaults < profile < run."""
+    """The file as written: partial runs, merged as defaults < profile < run < profile.runs[run]."""
 
     schema_version: Literal[1] = 1
     campaign: Name

@@ -7,12 +7,11 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from campaign.hosts.local import LocalHost
-
 from campaign import config
 from campaign.gpus import refs
 from campaign.gpus.inventory import probe_for
 from campaign.hosts import identity
+from campaign.hosts.local import LocalHost
 from campaign.hosts.port import Cursor, Host, HostFacts, Launch, Observation, Order
 
 

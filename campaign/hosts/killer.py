@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from campaign.hosts import identity
 from campaign.hosts.orders import FileKiller
-
 from campaign.hosts.port import Order, OrderAction
+from specs import files
 from watchers.verdict import Killer
 
 
@@ -43,3 +44,12 @@ class WatcherKiller:
 
 def watcher_killer() -> Killer:
     return WatcherKiller()
+
+
+def trainer_alive(directory: Path) -> bool | None:
+    """Whether the trainer's process is alive; None where no identity of it is on record."""
+    record = files.read_json(files.AttemptFiles(root=directory).pid)
+    if record is None or not record.get("trainer"):
+        return None
+    found = identity.from_json(record["trainer"], boot=record.get("boot_id"), cookie=None)
+    return None if found is None else identity.is_alive(found)

@@ -9,16 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 
 from campaign.hosts.port import Cursor, HostFacts, Launch, Observation, Order
 
 CALL_DEADLINE = 60.0
 
+ACTOR_OPTIONS: Mapping[str, Any] = {
+    "num_cpus": 0,
+    "max_restarts": -1,
+    "max_task_retries": 0,  # a start that is retried would start twice
+    "max_concurrency": 16,
+}
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=16)
+
 class Supervisor:
     """Lives on one host. Calls run at once beside each other: a slow NVML delays nothing."""
 
@@ -62,7 +68,7 @@ class Supervisor:
 class RayHost:
     """port.Host through a supervisor actor."""
 
-    def __init__(self, actor: ActorHandle) -> None:
+    def __init__(self, actor: Any) -> None:
         self._actor = actor
 
     def describe(self) -> HostFacts:
@@ -84,5 +90,5 @@ class RayHost:
     def prove_unstarted(self, directory: str) -> bool:
         return bool(self._call("prove_unstarted", directory))
 
-    def _call(self, method: str, *arguments: object, deadline: float = CALL_DEADLINE):  # type: ignore[no-untyped-def]
+    def _call(self, method: str, *arguments: object, deadline: float = CALL_DEADLINE) -> Any:
         return ray.get(getattr(self._actor, method).remote(*arguments), timeout=deadline)

@@ -93,7 +93,10 @@ def test_what_is_sent_to_a_host_was_committed_before(bench: Bench) -> None:
     def check(message: AnyMessage) -> None:
         if isinstance(message, desk.Start):
             stored = Store(bench.path).load()
-            assert stored.attempts[attempt_of(message.launch.directory)].cookie == message.launch.cookie
+            assert (
+                stored.attempts[attempt_of(message.launch.directory)].cookie
+                == message.launch.cookie
+            )
             assert set(message.launch.devices) <= set(stored.leases())
 
     bench.link.check = check
@@ -143,12 +146,21 @@ def test_idle_means_that_nothing_runs_and_nothing_waits(bench: Bench) -> None:
 
 
 def test_going_down_starts_nothing_more(bench: Bench) -> None:
-    Store(bench.path).request("down", {"stop_runs": False}, 1.0)
+    Store(bench.path).request("down", {"stop_runs": False}, bench.now)
     bench.turn()
     bench.submit(a=spec())
     bench.turn(3)
     assert bench.controller.going_down is False
     assert bench.starts() == []
+
+
+def test_a_down_that_was_meant_for_an_earlier_controller_does_not_end_this_one(
+    bench: Bench,
+) -> None:
+    Store(bench.path).request("down", {"stop_runs": False}, 1.0)
+    bench.turn()
+    assert bench.controller.going_down is None
+    assert Store(bench.path).open_requests() == []
 
 
 def test_an_attempt_is_known_by_its_directory() -> None:
@@ -174,5 +186,3 @@ def _seen(directory: str) -> Observation:
         pid=PID,
         cursor=Cursor(events=5, watch=7),
     )
-
-

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from campaign.database import SCHEMA_VERSION
 from campaign.errors import BadStore
-from campaign.store import SCHEMA_VERSION, Store
+from campaign.store import Store
 from tests.campaign.worlds import World, spec
 
 

@@ -1,0 +1,315 @@
+"""What the command line does, for Python users.
+
+    from campaign.api import Client
+
+    client = Client()
+    client.submit("specs/ep_resreg.yaml")
+    for run in client.wait("ep_resreg"):
+        print(run.run, run.result, run.metrics["val/ce"].best)
+
+What is written goes into the store as a request, and that commit is the acknowledgement; what is read
+comes from the store. Errors are CampaignError and SpecErrors: the message says what to do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign import control
+from campaign.details import RunDetails, details_of
+from campaign.errors import ControllerDown, NoCheckpoint, NotFound, TimedOut, WrongState
+from campaign.follower import Follower
+from campaign.home import Home
+from campaign.naming import RunName
+from campaign.rows import AlertRow, CampaignRow, CheckpointRow, RunRow
+from campaign.views import Reader
+from specs.files import AttemptFiles
+
+if TYPE_CHECKING:  # these bring pydantic, which reading does without
+    from campaign.checks.finding import Finding
+    from campaign.config import Config
+    from campaign.looking import Gpus
+    from campaign.store import Store
+    from campaign.submitting import Plan, Submission
+    from specs.run import CampaignSpec
+
+ANSWER_DEADLINE = 15.0
+
+
+class Client:
+    """One home. ``tell`` gets a line of talk where something takes a while."""
+
+    def __init__(
+        self, home: str | Path | None = None, *, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.home = Home.locate(home)
+        self._tell = tell
+
+    # ------------------------------------------------------------ submitting
+
+    def submit(
+        self,
+        source: str | Path | CampaignSpec,
+        *,
+        profile: str | None = None,
+        sets: Sequence[str] = (),
+        as_name: str | None = None,
+        start: bool = True,
+        debug: bool = False,
+    ) -> Submission:
+        """Submit a campaign; ``start``: and see to it that a controller runs.
+
+        ``sets`` are ``RUN.path=value``. The same content under the same name attaches. Raises
+        SpecErrors, OtherContent, ControllerDown (then it is submitted all the same).
+        """
+        from campaign import looking, preparing, submitting
+
+        read = preparing.read_campaign(source, profile=profile, sets=sets, as_name=as_name)
+        doubts = preparing.check(read, looking.known_hosts(self.home, probe=debug))
+        self.home.create()
+        record = preparing.record_of(read, self.home.root, debug=debug)
+        with self._store() as store:
+            made = submitting.put(store, read, record, (*read.warnings, *doubts))
+        if start and any(run.status != "done" for run in self.runs(made.campaign)):
+            self.start()
+        return made
+
+    def plan(
+        self,
+        source: str | Path | CampaignSpec,
+        *,
+        profile: str | None = None,
+        sets: Sequence[str] = (),
+        as_name: str | None = None,
+    ) -> Plan:
+        """What `submit` would do. Looks at this host's devices; writes and starts nothing."""
+        from campaign import looking, preparing, submitting
+
+        read = preparing.read_campaign(source, profile=profile, sets=sets, as_name=as_name)
+        known = looking.known_hosts(self.home, probe=True)
+        doubts = preparing.check(read, known)
+        record = preparing.record_of(read, self.home.root)
+        return submitting.plan(read, record, known, (*read.warnings, *doubts))
+
+    # ------------------------------------------------------------ orders
+
+    def cancel(self, *runs: str, reason: str = "cancelled") -> list[str]:
+        """Stop runs; their trainers may save first. What became of each, where it is known at once."""
+        return self._stop(runs, kill=False, reason=reason)
+
+    def kill(self, *runs: str, reason: str = "killed") -> list[str]:
+        """Stop runs without a chance to save."""
+        return self._stop(runs, kill=True, reason=reason)
+
+    def resume(self, run: str, *, origin: str | int = "latest") -> str:
+        """Queue a done run again, from ``latest``, ``certified``, ``scratch`` or a step.
+
+        Raises WrongState if it is not done, NoCheckpoint if nothing of that kind is there.
+        """
+        from campaign.decide import resume_plan
+        from campaign.starts import Ready
+
+        name = self.find_run(run)
+        with self._store() as store:
+            state = store.load()
+        record = state.runs.get(name)
+        if record is None or record.status.status != "done":
+            status = "queued" if record is None else record.status.status
+            raise WrongState(f"{'/'.join(name)} is {status}: only a run that is done is resumed")
+        found = resume_plan(state, record, origin)
+        if not isinstance(found, Ready):
+            raise NoCheckpoint(f"{'/'.join(name)} is not resumed: {found.why}")
+        return self._ask("resume", {"run": list(name), "origin": origin})
+
+    def release(self, device: str) -> str:
+        """Lift the quarantine of a device. Raises NotFound if there is none."""
+        with self.reader() as reader:
+            known = reader.quarantines()
+        found = [name for name in known if name.lower().startswith(device.lower())]
+        if len(found) != 1:
+            there = ", ".join(known) or "no device"
+            raise NotFound(f"{device} is not one device in quarantine; in quarantine: {there}")
+        return self._ask("lift", {"device": found[0]})
+
+    # ------------------------------------------------------------ the controller
+
+    def controller(self) -> control.Controller | None:
+        """The controller of this home, if it is alive."""
+        return control.running(self.home)
+
+    def start(self) -> control.Controller:
+        """See to it that a controller runs; one that is started here ends itself when idle."""
+        if (found := control.running(self.home)) is not None:
+            return found
+        self._tell("starting the controller")
+        return control.start(self.home, idle_exit=control.IDLE_EXIT)
+
+    def up(self, *, ray_address: str | None = None) -> control.Controller:
+        """Start the controller, to stay; raises WrongState if one is there for another Ray."""
+        self.home.create()
+        found = control.start(self.home, idle_exit=None, ray_address=ray_address)
+        if ray_address is not None and found.ray_address != ray_address:
+            raise WrongState(
+                f"a controller runs already, with Ray at {found.ray_address or 'its own head'}\n"
+                "  campaign down, then this again"
+            )
+        return found
+
+    def down(self, *, stop_runs: bool = False) -> control.Controller | None:
+        """End the controller and what it started; trainers go on, unless ``stop_runs``.
+
+        Returns the controller that was ended; None if none ran. Raises ControllerDown if it does not end.
+        """
+        found = control.find(self.home)
+        if found is None:
+            if not (stop_runs and any(run.status == "active" for run in self.runs())):
+                return None
+            found = self.start()
+        with self._store() as store:
+            store.request("down", {"stop_runs": stop_runs}, time.time())
+        control.wait_gone(self.home, found, deadline=control.DOWN_DEADLINE, tell=self._tell)
+        return found
+
+    # ------------------------------------------------------------ reading
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        with Reader(self.home.store) as reader:
+            yield reader
+
+    def campaigns(self) -> list[CampaignRow]:
+        with self.reader() as reader:
+            return reader.campaigns()
+
+    def runs(self, campaign: str | None = None) -> list[RunRow]:
+        """Every run, or those of one campaign. Raises NotFound."""
+        with self.reader() as reader:
+            return reader.runs(None if campaign is None else reader.find_campaign(campaign))
+
+    def find_run(self, run: str) -> RunName:
+        """``campaign/run``, or ``run`` where that is clear. Raises NotFound."""
+        with self.reader() as reader:
+            return reader.find_run(run)
+
+    def show(self, run: str) -> RunDetails:
+        """Everything about a run. Raises NotFound."""
+        with self.reader() as reader:
+            return details_of(reader, reader.find_run(run))
+
+    def alerts(self, about: str | None = None) -> list[AlertRow]:
+        """Alerts of a campaign, of a run, or all. Raises NotFound."""
+        with self.reader() as reader:
+            return reader.alerts(*self._about(reader, about))
+
+    def checkpoints(self, about: str | None = None) -> list[CheckpointRow]:
+        """Checkpoints of a campaign, of a run, or all. Raises NotFound."""
+        with self.reader() as reader:
+            return reader.checkpoints(*self._about(reader, about))
+
+    def log(self, run: str, attempt: int | None = None) -> Path:
+        """The log of an attempt, by default the newest. Raises NotFound."""
+        with self.reader() as reader:
+            campaign, name = reader.find_run(run)
+            found = {a.number: a for a in reader.attempts(campaign, name)}
+        if not found:
+            raise NotFound(f"{campaign}/{name} has no attempt yet, so there is no log")
+        number = max(found) if attempt is None else attempt
+        if number not in found:
+            raise NotFound(f"{campaign}/{name} has attempts 1 to {max(found)}, not {number}")
+        log = AttemptFiles(root=Path(found[number].directory)).log
+        if not log.exists():
+            raise NotFound(f"{log} is not on this machine; the attempt ran on {found[number].host}")
+        return log
+
+    def follow(self, campaign: str) -> Follower:
+        """A campaign, to look at again and again. Raises NotFound."""
+        with self.reader() as reader:
+            return Follower(self.home.store, reader.find_campaign(campaign))
+
+    def wait(self, campaign: str, timeout: float | None = None) -> list[RunRow]:
+        """The runs of a campaign once all are done; raises TimedOut after ``timeout`` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        runs: list[RunRow] = []
+        with self.follow(campaign) as follower:
+            for seen in follower.changes():
+                runs = runs if seen is None else list(seen.runs)
+                if until is not None and time.monotonic() > until:
+                    raise TimedOut(f"{campaign} is not done after {timeout:g} s; its runs go on")
+        return runs
+
+    def gpus(self) -> Gpus:
+        """Every device: who has it, or why nobody may."""
+        from campaign import looking
+
+        return looking.gpus(self.home)
+
+    def ray_resources(self) -> dict[str, int]:
+        """What a Ray node on this host is to declare."""
+        from campaign import looking
+
+        return looking.ray_resources(self.home)
+
+    def config(self) -> Config:
+        """What the configuration files say. Raises ConfigError."""
+        from campaign.config import load
+
+        return load(self.home.root)
+
+    def doctor(self) -> tuple[Finding, ...]:
+        """Whether runs can be started, watched and killed safely on this machine."""
+        from campaign.doctor import run_checks
+
+        return run_checks(self.home.root)
+
+    # ------------------------------------------------------------ inside
+
+    @contextmanager
+    def _store(self) -> Iterator[Store]:
+        from campaign.store import Store
+
+        self.home.create()
+        store = Store(self.home.store)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def _about(self, reader: Reader, about: str | None) -> tuple[str | None, str | None]:
+        """What a name means: nothing, a campaign, or a run."""
+        if about is None:
+            return None, None
+        if any(row.name == about for row in reader.campaigns()):
+            return about, None
+        return reader.find_run(about)
+
+    def _stop(self, runs: Sequence[str], *, kill: bool, reason: str) -> list[str]:
+        names = [self.find_run(run) for run in runs]
+        status = {(row.campaign, row.run): row for row in self.runs()}
+        done = [name for name in names if status[name].status == "done"]
+        if done and len(done) == len(names):
+            how = ", ".join(f"{c}/{r} is done already: {status[c, r].result}" for c, r in done)
+            raise WrongState(how)
+        payload = {"runs": names, "kill": kill, "by": "user", "reason": reason}
+        return self._ask("stop", payload).split("; ")
+
+    def _ask(self, kind: str, payload: Mapping[str, Any]) -> str:
+        """Make a request, see to it that a controller runs, and wait for its answer.
+
+        Raises ControllerDown where no answer comes; the request stays, and will be taken.
+        """
+        with self._store() as store:
+            request = store.request(kind, payload, time.time())
+            self.start()
+            until = time.monotonic() + ANSWER_DEADLINE
+            while time.monotonic() < until:
+                if (answer := store.answer_of(request)) is not None:
+                    return answer
+                time.sleep(0.02)
+        raise ControllerDown(
+            f"the request is kept (number {request}), but the controller has not taken it within "
+            f"{ANSWER_DEADLINE:.0f} s; the end of its log:\n{control.tail(self.home)}"
+        )

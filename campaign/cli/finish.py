@@ -1,0 +1,28 @@
+"""How following a campaign ends: the runs, the alerts, the way to the comparison, the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from campaign.cli.alerts import put_alerts
+from campaign.cli.board import put_board
+from campaign.cli.output import put_json, talk_next
+from campaign.following import exit_code
+from campaign.rows import RunRow
+
+if TYPE_CHECKING:
+    from campaign.api import Client
+
+
+def finish(here: Client, campaign: str, runs: Sequence[RunRow], *, as_json: bool) -> NoReturn:
+    """Ends with 0 if every run succeeded, else with the code of the first that did not."""
+    if as_json:
+        put_json(runs)
+    else:
+        put_board(runs)
+        put_alerts(here.alerts(campaign))
+    talk_next(f"campaign ui {campaign}    # the comparison in MLflow", "campaign show RUN")
+    raise typer.Exit(exit_code(runs))

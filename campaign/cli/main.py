@@ -1,0 +1,105 @@
+"""The command line: the verbs, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from campaign.cli.alerts import alerts
+from campaign.cli.cancel import cancel
+from campaign.cli.checkpoints import checkpoints
+from campaign.cli.config import config
+from campaign.cli.doctor import doctor
+from campaign.cli.down import down
+from campaign.cli.gpus import gpus
+from campaign.cli.kill import kill
+from campaign.cli.logs import logs
+from campaign.cli.ls import ls
+from campaign.cli.options import HomeOption
+from campaign.cli.output import put, talk
+from campaign.cli.publish import publish
+from campaign.cli.resume import resume
+from campaign.cli.schema import schema
+from campaign.cli.show import show
+from campaign.cli.submit import submit
+from campaign.cli.ui import ui
+from campaign.cli.up import up
+from campaign.cli.version import version, version_text
+from campaign.cli.wait import wait
+from campaign.cli.watch import watch
+from campaign.errors import CampaignError, ExitCode
+from specs.errors import SpecErrors
+
+app = typer.Typer(
+    name="campaign",
+    help="Run campaigns of long, unstable trainings on a few GPUs, and have them watched.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _verb in (
+    submit, ls, show, logs, watch, wait, cancel, kill, resume, gpus, alerts, checkpoints, ui,
+    publish, up, down, doctor, schema, version,
+):  # fmt: skip
+    app.command(_verb.__name__)(_verb)
+app.add_typer(config, name="config")
+
+
+@app.callback(invoke_without_command=True)
+def campaign(
+    context: typer.Context,
+    home: HomeOption = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", is_eager=True)
+    ] = False,
+) -> None:
+    del home
+    if show_version:
+        put(version_text())
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        put(context.get_help())
+
+
+def main() -> NoReturn:
+    """The console command. An error meant for a person ends with its message and its exit code."""
+    try:
+        app()
+    except CampaignError as error:
+        _fail(str(error), error.exit_code)
+    except SpecErrors as errors:
+        count = len(errors.errors)
+        _fail(f"{errors}\n{count} error{'' if count == 1 else 's'}; nothing was submitted", 3)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a user gets a sentence, not a traceback
+        _fail(_bug(error), ExitCode.BUG)
+    sys.exit(ExitCode.OK)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    first, *rest = message.splitlines() or [""]
+    talk(f"error: {first}", "bad")
+    for line in rest:
+        talk(line)
+    sys.exit(code)
+
+
+def _bug(error: Exception) -> str:
+    """A short message, and the file that has the traceback."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="campaign-error-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        traceback.print_exception(error, file=file)
+    return (
+        f"{type(error).__name__}: {error}\n"
+        f"  this is a fault of campaign; running trainers are not touched\n"
+        f"  its traceback is in {file.name}: please report it with that file"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Results to stdout, talk to stderr; JSON in one envelope."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from campaign.cli.grid import Column, Row, grid
+from campaign.cli.paint import paint, wants_colour, width_of
+from campaign.rows import as_json
+
+SCHEMA = 1
+
+
+def put(text: str = "") -> None:
+    """A result."""
+    print(text, file=sys.stdout, flush=True)
+
+
+def put_json(data: Any) -> None:
+    """Results for programs: ``{"schema": 1, "data": [...]}``."""
+    json.dump({"schema": SCHEMA, "data": as_json(data)}, sys.stdout, allow_nan=False)
+    put()
+
+
+def put_grid(columns: Sequence[Column], rows: Sequence[Row], *, note: str = "") -> None:
+    """A table of results."""
+    out = sys.stdout
+    lines = grid(columns, rows, note=note, width=width_of(out), colour=wants_colour(out))
+    put("\n".join(lines))
+
+
+def talk(text: str, tone: str = "plain") -> None:
+    """A word on the side."""
+    print(paint(text, tone, wants_colour(sys.stderr)), file=sys.stderr, flush=True)
+
+
+def talk_next(*commands: str) -> None:
+    """The commands that are useful now."""
+    for index, command in enumerate(commands):
+        talk(f"{'next: ' if index == 0 else '      '}{command}", "dim")
+
+
+def talk_all(texts: Iterable[str], tone: str = "plain") -> None:
+    for text in texts:
+        talk(text, tone)

@@ -1,0 +1,142 @@
+"""campaign show: everything about one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from campaign.cli.alerts import put_alerts
+from campaign.cli.board import put_board
+from campaign.cli.checkpoints import put_checkpoints
+from campaign.cli.grid import Cell, Column, Row
+from campaign.cli.options import HomeOption, JsonOption, RunArgument, client
+from campaign.cli.output import put, put_grid, put_json, talk_next
+from campaign.cli.paint import tone_of
+from campaign.cli.words import duration, moment, short_device
+from campaign.details import RunDetails
+from campaign.following import shown
+from campaign.latency import KillLatency
+from campaign.rows import AttemptRow
+
+_ATTEMPTS = (
+    Column(title="TRY", right=True),
+    Column(title="STATUS"),
+    Column(title="FROM"),
+    Column(title="DEVICE"),
+    Column(title="HOST"),
+    Column(title="PID", right=True),
+    Column(title="BEGAN"),
+    Column(title="ENDED"),
+)
+_METRICS = (
+    Column(title="METRIC"),
+    Column(title="LATEST", right=True),
+    Column(title="AT STEP", right=True),
+    Column(title="BEST", right=True),
+    Column(title="AT STEP", right=True),
+)
+
+
+def show(
+    run: RunArgument,
+    spec: Annotated[bool, typer.Option("--spec", help="Its settings too.")] = False,
+    events: Annotated[int, typer.Option(help="How many lines of the event log.", min=0)] = 10,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """A run: its attempts and where each began, verdicts, checkpoints, alerts, events."""
+    del home
+    found = client().show(run)
+    if as_json:
+        put_json([found])
+        return
+    _put(found, events)
+    if spec:
+        put()
+        put(json.dumps(found.spec, indent=2))
+    name = found.run.name
+    talk_next(f"campaign logs {name}", f"campaign resume {name} --from certified", "campaign ui")
+
+
+def _put(found: RunDetails, events: int) -> None:
+    put_board([found.run])
+    for path, value in found.run.changes.items():
+        put(f"  changed by a rollback: {path} = {value}")
+    _put_metrics(found)
+    if found.attempts:
+        put()
+        put_grid(_ATTEMPTS, [_attempt(a) for a in found.attempts], note="HOW IT ENDED")
+    for number, latency in found.latencies.items():
+        put(f"  attempt {number}: {_latency(latency)}")
+    if found.checkpoints:
+        put()
+        put_checkpoints(found.checkpoints)
+    put_alerts(found.alerts)
+    if events and found.events:
+        put()
+        for event in found.events[-events:]:
+            put(f"{moment(event.at)}  {event.note}")
+
+
+def _put_metrics(found: RunDetails) -> None:
+    rows = [
+        Row(
+            cells=(
+                Cell(text=name),
+                Cell(text=shown(cell.latest)),
+                Cell(text=str(cell.latest_step)),
+                Cell(text=shown(cell.best)),
+                Cell(text="" if cell.best_step is None else str(cell.best_step)),
+            )
+        )
+        for name, cell in sorted(found.run.metrics.items())
+    ]
+    if rows:
+        put()
+        put_grid(_METRICS, rows)
+
+
+def _attempt(attempt: AttemptRow) -> Row:
+    word = attempt.result or attempt.status
+    identity = attempt.identity or {}
+    return Row(
+        cells=(
+            Cell(text=str(attempt.number)),
+            Cell(text=word, tone=tone_of(word)),
+            Cell(text=_origin(attempt.start)),
+            Cell(text=short_device(", ".join(attempt.devices))),
+            Cell(text=attempt.host),
+            Cell(text=str(identity.get("pid", ""))),
+            Cell(text=moment(attempt.created_at)),
+            Cell(text=moment(attempt.ended_at)),
+        ),
+        note=attempt.reason,
+    )
+
+
+def _origin(start: Mapping[str, object]) -> str:
+    match start["kind"]:
+        case "scratch":
+            return "scratch"
+        case "warm":
+            return f"{start['run']}@{start['step']}"
+    return f"try {start['attempt']}@{start['step']}"
+
+
+def _latency(latency: KillLatency) -> str:
+    parts = [f"verdict {duration_ms(latency.verdict)} after the line was written"]
+    if latency.signal is not None:
+        parts.append(f"signal after {duration_ms(latency.signal)}")
+    if latency.gone is not None:
+        parts.append(f"nothing left after {duration_ms(latency.gone)}")
+    return ", ".join(parts)
+
+
+def duration_ms(seconds: float) -> str:
+    """``12 ms``, ``3.4 s``; from ten seconds on as any other duration."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

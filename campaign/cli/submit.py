@@ -1,0 +1,179 @@
+"""campaign submit: take a campaign file and run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from campaign.cli.finish import finish
+from campaign.cli.follow import follow, teller
+from campaign.cli.grid import Cell, Column, Row
+from campaign.cli.options import HomeOption, JsonOption, client
+from campaign.cli.output import put, put_grid, put_json, talk, talk_all, talk_next
+from campaign.cli.words import short_device
+from campaign.errors import ExitCode
+from campaign.rows import RunRow
+
+if TYPE_CHECKING:
+    from campaign.api import Client
+    from campaign.submitting import Plan, PlannedRun, Size, Submission
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="The campaign file (YAML).", show_default=False)],
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it until all runs are done.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan; write and start nothing.")
+    ] = False,
+    no_start: Annotated[
+        bool, typer.Option("--no-start", help="Only queue it; start no controller.")
+    ] = False,
+    profile: Annotated[
+        str | None, typer.Option(help="Take this profile of the file.", show_default=False)
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="RUN.path=value",
+            help="Change a setting; defaults.path=value changes all runs. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    as_name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Another name for it.", show_default=False),
+    ] = None,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Run it in this process, without Ray and MLflow, and follow."),
+    ] = False,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Submit a campaign. Once it says so, it cannot be lost.
+
+    The same file again attaches to what is there; other content under the same name is refused.
+    With --wait the exit code is 0 if every run succeeded; else, by the first that did not, 10 (failed),
+    11 (killed by a rule), 12 (cancelled) or 13 (no certified checkpoint).
+    """
+    del home
+    here = client()
+    chosen = Chosen(file=file, profile=profile, sets=tuple(sets or ()), as_name=as_name)
+    if dry_run:
+        _put_plan(chosen.plan(here), as_json=as_json)
+    elif debug:
+        _run_here(here, chosen, as_json=as_json)
+    else:
+        made = chosen.submit(here)
+        _put_submission(here, made, as_json=as_json and not wait)
+        if not no_start:
+            _start(here, made)
+        if wait:
+            finish(here, made.campaign, _followed(here, made.campaign), as_json=as_json)
+        talk_next(f"campaign watch {made.campaign}", f"campaign ls {made.campaign}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What was given on the command line."""
+
+    file: Path
+    profile: str | None
+    sets: tuple[str, ...]
+    as_name: str | None
+
+    def plan(self, here: Client) -> Plan:
+        return here.plan(self.file, profile=self.profile, sets=self.sets, as_name=self.as_name)
+
+    def submit(self, here: Client, *, debug: bool = False) -> Submission:
+        """Only into the store: that it is there is said before anything is started."""
+        return here.submit(
+            self.file,
+            profile=self.profile,
+            sets=self.sets,
+            as_name=self.as_name,
+            start=False,
+            debug=debug,
+        )
+
+
+def _start(here: Client, made: Submission) -> None:
+    if any(run.status != "done" for run in here.runs(made.campaign)):
+        here.start()
+
+
+def _followed(here: Client, campaign: str) -> Sequence[RunRow]:
+    try:
+        return follow(here, campaign)
+    except KeyboardInterrupt:
+        talk(f"no longer following; the runs of {campaign} go on", "notice")
+        talk_next(f"campaign watch {campaign}", f"campaign cancel --campaign {campaign}")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _run_here(here: Client, chosen: Chosen, *, as_json: bool) -> NoReturn:
+    from campaign.debug import Foreground
+
+    with Foreground(here.home, say=lambda _: None) as plane:
+        made = chosen.submit(here, debug=True)
+        _put_submission(here, made, as_json=False, quiet=as_json)
+        try:
+            with teller() as told, here.follow(made.campaign) as follower:
+                plane.run(made.campaign, lambda: told.take(follower.look()))
+        except KeyboardInterrupt:
+            talk("ended here; trainers that run go on until a controller takes them over", "notice")
+            talk_next("campaign up", f"campaign submit {chosen.file} --debug")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+    finish(here, made.campaign, told.runs, as_json=as_json)
+
+
+def _put_submission(here: Client, made: Submission, *, as_json: bool, quiet: bool = False) -> None:
+    runs = here.runs(made.campaign)
+    done = sum(run.status == "done" for run in runs)
+    if as_json:
+        put_json([{**vars(made), "attached": made.attached, "finished": done}])
+    elif not quiet:
+        attached = f"attached to {made.campaign}: {done} of {len(runs)} runs finished"
+        put(attached if made.attached else f"submitted {made.campaign}: {len(made.runs)} runs")
+    talk_all((f"note: {text}" for text in made.warnings), "notice")
+    _talk_size(made.profile, made.size)
+
+
+def _talk_size(profile: str | None, size: Size) -> None:
+    talk(f"profile {profile}: {size.text}" if profile else size.text)
+    for name, text in size.others.items():
+        talk(f"  --profile {name} takes the other: {text}", "dim")
+
+
+def _put_plan(plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        put_json(plan.runs)
+    else:
+        put_grid(_PLAN, [_planned(run) for run in plan.runs], note="RULES")
+    talk_all((f"note: {text}" for text in plan.warnings), "notice")
+    _talk_size(plan.profile, plan.size)
+    talk("nothing was submitted (--dry-run)", "dim")
+
+
+_PLAN = (
+    Column(title="RUN"),
+    Column(title="TRAINER"),
+    Column(title="STEPS", right=True),
+    Column(title="START"),
+    Column(title="NEEDS"),
+    Column(title="DEVICES"),
+)
+
+
+def _planned(run: PlannedRun) -> Row:
+    needs = f"{run.gpus} GPU" if run.gpus else f"{run.cpus} CPU"
+    candidates = f"{len(run.devices)}: {short_device(run.devices[0])}.." if run.devices else "none"
+    texts = (run.run, run.trainer, str(run.steps or ""), run.start, needs, candidates)
+    return Row(cells=tuple(Cell(text=text) for text in texts), note=", ".join(run.rules))

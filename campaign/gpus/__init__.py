@@ -1,0 +1,1 @@
+"""What GPUs there are, who uses them, and how people name them."""

@@ -1,0 +1,76 @@
+"""Which hosts and devices there are, for a client: as the controller saw them, or this host afresh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from campaign import config, control
+from campaign.devices import DeviceRow, Holdings, Seen, device_rows, host_problems
+from campaign.gpus.offer import declared
+from campaign.home import Home
+from campaign.hosts.factory import host_name, local_host
+from campaign.hosts.port import HostFacts
+from campaign.preparing import Known
+from campaign.views import Reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpus:
+    """``problems``: of hosts and probes. ``simulated``: devices come from a script."""
+
+    rows: tuple[DeviceRow, ...]
+    problems: tuple[str, ...]
+    simulated: bool
+
+
+def known_hosts(home: Home, *, probe: bool) -> Known:
+    """The hosts that a controller has seen; where none has, this one if it may be asked (``probe``)."""
+    with Reader(home.store) as reader:
+        recorded = reader.hosts()
+    if recorded:
+        return Known(hosts=tuple(_facts(record) for record in recorded), complete=True)
+    if not probe:
+        return Known()
+    return Known(hosts=(here(home),), complete=config.load(home.root).settings.ray.address is None)
+
+
+def gpus(home: Home) -> Gpus:
+    """Every device: who has it, or why nobody may. Without a controller this host is asked afresh."""
+    with Reader(home.store) as reader:
+        seen = {record["name"]: _seen(record) for record in reader.hosts()}
+        holdings = Holdings(
+            leases=reader.leases(), quarantines=reader.quarantines(), cookies=reader.cookies()
+        )
+    name = host_name()
+    if control.running(home) is None and (not seen or name in seen):
+        seen[name] = Seen(facts=here(home), at=time.time(), up=True)
+    rows = tuple(device_rows(seen.values(), holdings))
+    return Gpus(
+        rows=rows,
+        problems=tuple(host_problems(seen.values())),
+        simulated=any(host.facts.devices.probe == "fake" for host in seen.values()),
+    )
+
+
+def ray_resources(home: Home) -> dict[str, int]:
+    """What a Ray node on this host is to declare: ``ray start --resources=...``."""
+    facts = here(home)
+    return declared(facts.devices, facts.excluded)
+
+
+def here(home: Home) -> HostFacts:
+    """This host, asked now."""
+    return local_host(
+        home.root, cpu_slots=config.load(home.root).settings.home.cpu_slots
+    ).describe()
+
+
+def _facts(record: Mapping[str, Any]) -> HostFacts:
+    return HostFacts.model_validate(record["facts"])
+
+
+def _seen(record: Mapping[str, Any]) -> Seen:
+    return Seen(facts=_facts(record), at=record["seen_at"], up=record["up"])

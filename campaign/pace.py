@@ -1,0 +1,92 @@
+"""How long a run still takes, and its metrics over all attempts. Pure: time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+HIDDEN_BEFORE = 50
+"""Steps of an attempt before which a guess would be noise."""
+
+Value = float | str
+"""A metric's value; NaN and infinities are the strings of the metric lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eta:
+    """Seconds that a run still takes: ``low`` at the pace of its steps, ``high`` at the pace that it
+    really had, evaluations and checkpoints included."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricCell:
+    """The newest value of a metric and its lowest finite one, with their steps."""
+
+    latest: Value
+    latest_step: int
+    best: Value | None
+    best_step: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """One attempt's part of a run: its progress.json, and the step at which it was left (None: never)."""
+
+    progress: Mapping[str, Any]
+    left_at: int | None = None
+
+
+def eta_of(
+    progress: Mapping[str, Any], *, total: int | None, first_step: int, since: float
+) -> Eta | None:
+    """The range for an attempt that began at ``first_step`` at time ``since`` (unix seconds).
+
+    None while it cannot be known: no total, no pace, fewer than 50 steps.
+    """
+    step, pace = progress.get("step"), progress.get("steps_per_s")
+    if total is None or not pace or step is None or step - first_step < HIDDEN_BEFORE:
+        return None
+    elapsed = float(progress["t"]) - since
+    left = max(0, total - step)
+    times = (left / pace, left * elapsed / (step - first_step))
+    return Eta(low=min(times), high=max(times))
+
+
+def merged_metrics(legs: Sequence[Leg]) -> dict[str, MetricCell]:
+    """Each metric over the line of attempts, oldest first: what a rollback left behind is not on it.
+
+    Of an attempt that was left, only a best value up to that step counts; the newest value is that
+    of the newest attempt that has one.
+    """
+    cells: dict[str, MetricCell] = {}
+    for leg in legs:
+        best = leg.progress.get("best", {})
+        for name, latest in leg.progress.get("latest", {}).items():
+            cells[name] = _cell(latest, _on_line(best.get(name), leg.left_at), cells.get(name))
+    return cells
+
+
+def _cell(
+    latest: Mapping[str, Any], best: Mapping[str, Any] | None, before: MetricCell | None
+) -> MetricCell:
+    value = None if best is None else best["value"]
+    step = None if best is None else best["step"]
+    if (
+        before is not None
+        and before.best is not None
+        and (value is None or float(before.best) <= float(value))
+    ):
+        value, step = before.best, before.best_step
+    return MetricCell(
+        latest=latest["value"], latest_step=latest["step"], best=value, best_step=step
+    )
+
+
+def _on_line(best: Mapping[str, Any] | None, left_at: int | None) -> Mapping[str, Any] | None:
+    if best is None or (left_at is not None and best["step"] > left_at):
+        return None
+    return best

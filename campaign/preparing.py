@@ -1,0 +1,170 @@
+"""From a campaign file to what is put into the store: read, checked against this machine and its
+devices, with where it comes from. Nothing here writes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import specs
+from campaign.gpus.probe import Device
+from campaign.gpus.refs import Exclusion, parse
+from campaign.gpus.resolve import Problem, resolve
+from campaign.hosts.port import HostFacts
+from campaign.provenance import provenance
+from campaign.state import Campaign
+from specs.base import NAME_PATTERN
+from specs.compare import resolved_hash
+from specs.errors import Place, SpecError, SpecErrors, at, gather, show
+from specs.here import check_here
+from specs.load import load
+from specs.run import CampaignSpec, RunSpec
+from specs.tree import Items, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """A campaign as read: ``text`` and ``runs`` (merged trees) are empty where there was no file."""
+
+    spec: CampaignSpec
+    profile: str | None
+    warnings: tuple[str, ...] = ()
+    text: str = ""
+    runs: Mapping[str, Table] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """The hosts that are known: their devices and what their configuration excludes.
+
+    ``complete``: no other host is to be expected, so that a device not among them does not exist.
+    """
+
+    hosts: tuple[HostFacts, ...] = ()
+    complete: bool = False
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        return tuple(device for facts in self.hosts for device in facts.devices.devices)
+
+    @property
+    def exclusions(self) -> tuple[Exclusion, ...]:
+        return tuple(
+            Exclusion(ref=parse(device), origin=said.rpartition(" in ")[2])
+            for facts in self.hosts
+            for device, said in facts.excluded.items()
+            if not device.startswith("cpu:")
+        )
+
+
+def read_campaign(
+    source: Path | str | CampaignSpec,
+    *,
+    profile: str | None = None,
+    sets: Sequence[str] = (),
+    as_name: str | None = None,
+) -> Read:
+    """Read a file, or take a resolved campaign as it is. Raises SpecErrors.
+
+    A file ``specs/X.yaml`` that is not there is looked for among those that come with campaign.
+    """
+    if isinstance(source, CampaignSpec):
+        spec = source if as_name is None else _renamed(source, as_name)
+        return Read(spec=spec, profile=spec.profile)
+    path, note = _packaged(Path(source))
+    loaded = load(path, profile=profile, sets=sets, as_name=as_name)
+    return Read(
+        spec=loaded.spec,
+        profile=loaded.profile,
+        warnings=(*note, *loaded.warnings),
+        text=loaded.text,
+        runs=loaded.runs,
+    )
+
+
+def check(read: Read, known: Known, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Whether it can run here. Raises SpecErrors with everything that cannot be; returns the doubts."""
+    errors: list[SpecError] = list(check_here(read.spec, read.runs or None, environ=environ))
+    found: list[tuple[str, SpecError]] = []
+    doubts: list[str] = []
+    for name, run in read.spec.runs.items():
+        for problem in _device_problems(run, known):
+            if problem.warning:
+                doubts.append(problem.message)
+            else:
+                found.append((name, _placed(name, problem, read.runs.get(name))))
+    if doubts and not known.hosts:
+        doubts = ["no host is known yet: devices are not checked, and the runs wait for them"]
+    errors += gather(found, read.spec.runs)
+    if errors:
+        raise SpecErrors(errors)
+    return tuple(dict.fromkeys(doubts))
+
+
+def record_of(read: Read, home: Path, *, debug: bool = False) -> Campaign:
+    """The campaign's record, with where it comes from."""
+    origin = provenance(Path.cwd(), os.environ)
+    return Campaign(
+        name=read.spec.campaign,
+        spec_hash=resolved_hash(read.spec),
+        profile=read.profile,
+        submitted_at=time.time(),
+        debug=debug,
+        root=str(home),
+        cwd=origin.cwd,
+        env=origin.env,
+        git_commit=origin.git_commit,
+        git_dirty=origin.git_dirty,
+        text=read.text,
+    )
+
+
+def _renamed(spec: CampaignSpec, name: str) -> CampaignSpec:
+    if not NAME_PATTERN.fullmatch(name):
+        allowed = "must be 1 to 63 of a-z 0-9 . _ - and start with a letter or a digit (lower case)"
+        raise SpecErrors([SpecError(file=f"--as {name}", got=show(name), allowed=allowed)])
+    return spec.model_copy(update={"campaign": name})
+
+
+def _packaged(path: Path) -> tuple[Path, tuple[str, ...]]:
+    if (
+        path.exists()
+        or path.suffix not in (".yaml", ".yml")
+        or path.parent.name not in ("", "specs")
+    ):
+        return path, ()
+    packaged = Path(specs.__file__).parent / path.name
+    if not packaged.is_file():
+        return path, ()
+    return packaged, (f"{path} is not there: taking the one that comes with campaign, {packaged}",)
+
+
+def _device_problems(run: RunSpec, known: Known) -> Sequence[Problem]:
+    if not known.hosts:
+        named = (*run.resources.pin, *run.resources.exclude, *run.resources.hosts)
+        if not run.resources.gpus and not named:
+            return ()  # CPU slots are there on every host
+    return resolve(run.resources, known.devices, known.exclusions, complete=known.complete).problems
+
+
+def _placed(run: str, problem: Problem, tree: Table | None) -> SpecError:
+    """The problem at the line where the device was written."""
+    path = ("runs", run, "resources", *problem.path)
+    place = Place(source=f"run {run}", path=path) if tree is None else _place(tree, problem.path)
+    return at(place, got=problem.message, allowed=problem.hint)
+
+
+def _place(tree: Table, path: Sequence[str | int]) -> Place:
+    place, node = tree.place, tree.get("resources")
+    for step in path:
+        if isinstance(node, Table) and isinstance(step, str) and step in node.entries:
+            node = node.entries[step].value
+        elif isinstance(node, Items) and isinstance(step, int):
+            node = node.items[step]
+        else:
+            break
+        place = node.place
+    return place

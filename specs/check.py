@@ -1,0 +1,128 @@
+"""What a campaign must satisfy beyond each field: who starts from whom, who measures what.
+
+It reads the merged trees, not the models, so that these errors come together with all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from specs.errors import Place, SpecError, at, did_you_mean, one_of, show
+from specs.tree import Items, Leaf, Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The metrics that a run declares, as names and patterns with ``*``.
+
+    Not ``complete``: the program may write others, of which nothing is known.
+    """
+
+    kind: str
+    metrics: Sequence[str]
+    complete: bool
+
+
+def check_starts(campaign: str | None, runs: Mapping[str, Table]) -> list[SpecError]:
+    """Warm starts from unknown runs, from the run itself, and in a circle."""
+    sources = {name: leaf for name, run in runs.items() if (leaf := _source(campaign, run))}
+    errors = []
+    for name, leaf in sources.items():
+        if leaf.value not in runs:
+            errors.append(
+                at(
+                    leaf.place,
+                    got=f"the run {show(leaf.value)}",
+                    allowed=one_of([run for run in runs if run != name], leaf.value),
+                    hint=did_you_mean(leaf.value, [run for run in runs if run != name]),
+                )
+            )
+    return errors + [_circular(circle, sources) for circle in _circles(sources)]
+
+
+def _source(campaign: str | None, run: Table) -> Leaf | None:
+    """The name of the run that ``run`` is warmed from, where that is one of this campaign."""
+    warm = run.table("start", "warm_from")
+    leaf = warm.get("run")
+    elsewhere = warm.text("campaign") not in (None, campaign)
+    if elsewhere or not isinstance(leaf, Leaf) or not isinstance(leaf.value, str):
+        return None
+    return leaf
+
+
+def _circles(sources: Mapping[str, Leaf]) -> Iterator[list[str]]:
+    """Each circle once: every run has at most one source, so following it finds them all."""
+    settled: set[str] = set()
+    for start in sources:
+        trail: list[str] = []
+        name = start
+        while name in sources and name not in settled:
+            settled.add(name)
+            trail.append(name)
+            name = str(sources[name].value)
+        if name in trail:
+            yield trail[trail.index(name) :]
+
+
+def _circular(circle: list[str], sources: Mapping[str, Leaf]) -> SpecError:
+    first = sources[circle[0]]
+    if len(circle) == 1:
+        return at(
+            first.place, got="the run itself", allowed="must be another run; a run cannot wait for itself"
+        )  # fmt: skip
+    return at(
+        first.place,
+        got=f"a circle: {' -> '.join([*circle, circle[0]])}",
+        allowed="one of these runs must start from scratch, or from a run outside the circle",
+    )
+
+
+def check_metrics(
+    runs: Mapping[str, Table], measured: Mapping[str, Measured]
+) -> tuple[list[tuple[str, SpecError]], list[tuple[str, SpecError]]]:
+    """Rules and certificates on metrics that are never measured: errors, and doubts.
+
+    Both come with the run. A trainer that declares no metric of its own gives a doubt only.
+    """
+    errors: list[tuple[str, SpecError]] = []
+    doubts: list[tuple[str, SpecError]] = []
+    for name, known in measured.items():
+        for metric, place in _watched(runs[name]):
+            if any(fnmatchcase(metric, pattern) for pattern in known.metrics):
+                continue
+            (errors if known.complete else doubts).append((name, _unmeasured(metric, place, known)))
+    return errors, doubts
+
+
+def _watched(run: Table) -> Iterator[tuple[str, Place]]:
+    """Every metric that is written somewhere in the rules and the certificate of a run."""
+    rules = run.get("watch")
+    holders = (
+        [rule for rule in rules.items if isinstance(rule, Table)]
+        if isinstance(rules, Items)
+        else []
+    )
+    for holder in [*holders, run.table("certify")]:
+        leaf = holder.get("metric")
+        if isinstance(leaf, Leaf) and isinstance(leaf.value, str):
+            yield leaf.value, leaf.place
+    for metric, band in run.table("certify", "bands").entries.items():
+        yield metric, band.key
+
+
+def _unmeasured(metric: str, place: Place, known: Measured) -> SpecError:
+    if known.complete:
+        return at(
+            place,
+            got=f"the metric {show(metric)}, which the {known.kind} trainer does not declare",
+            allowed=one_of(known.metrics, metric),
+            hint=did_you_mean(metric, known.metrics),
+        )
+    return at(
+        place,
+        got=f"the metric {show(metric)}, but the {known.kind} trainer declares none",
+        allowed="it is judged if the trainer ever writes it; a slip in the name stays unseen",
+        hint="list what the program writes in trainer.metrics.declared",
+    )

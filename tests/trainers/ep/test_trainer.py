@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from specs.files import BadCheckpoint
+from specs.trainer_ep import EpTrainer
+from trainers.ep.trainer import build
+from trainers.protocol import NonFinite, Snapshot
+
+ALL_PENALTIES = {
+    "resreg": 0.2,
+    "jacreg": {"weight": 0.1, "floor": 0.01, "max": 1.0, "every": 2},
+    "hinge": {"ratio": 0.3, "margin": 1.0},
+}
+
+
+def through_json(snapshot: Snapshot) -> Snapshot:
+    """What a checkpoint on disk keeps of a snapshot."""
+    return Snapshot(tensors=snapshot.tensors, scalars=json.loads(json.dumps(snapshot.scalars)))
+
+
+def advance(trainer, steps: int) -> list[Mapping[str, float]]:
+    return [trainer.advance() for _ in range(steps)]
+
+
+def assert_same(a: Snapshot, b: Snapshot) -> None:
+    assert a.scalars == b.scalars
+    assert a.tensors.keys() == b.tensors.keys()
+    for stem, tensors in a.tensors.items():
+        assert tensors.keys() == b.tensors[stem].keys()
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, b.tensors[stem][name]), f"{stem}/{name}"
+
+
+@pytest.mark.parametrize("penalties", [{}, ALL_PENALTIES], ids=["plain", "penalties"])
+@pytest.mark.parametrize("estimator", ["rbp", "ep", "bptt"])
+def test_a_resumed_run_is_bit_equal_to_a_straight_one(settings, text, estimator, penalties):
+    chosen = settings(estimator=estimator, ema=0.9, **penalties)
+    straight, first, second = (build(chosen, text()) for _ in range(3))
+    expected = advance(straight, 8)
+    found = advance(first, 4)
+    second.restore(through_json(first.snapshot()))
+    found += advance(second, 4)
+    assert found == expected
+    assert_same(second.snapshot(), straight.snapshot())
+    assert second.evaluate() == straight.evaluate()
+
+
+def test_evaluation_and_evidence_do_not_change_what_follows(settings, text):
+    chosen = settings(**ALL_PENALTIES)
+    quiet, asked = build(chosen, text()), build(chosen, text())
+    advance(quiet, 6)
+    for _ in range(6):
+        asked.evaluate()
+        asked.evidence()
+        asked.snapshot()
+        asked.advance()
+    assert_same(asked.snapshot(), quiet.snapshot())
+
+
+def test_a_snapshot_does_not_follow_the_run(settings, text):
+    trainer = build(settings(), text())
+    advance(trainer, 2)
+    snapshot = trainer.snapshot()
+    kept = {name: t.clone() for name, t in snapshot.tensors["model"].items()}
+    advance(trainer, 2)
+    assert all(torch.equal(t, kept[name]) for name, t in snapshot.tensors["model"].items())
+    assert snapshot.scalars["step"] == 2
+
+
+@pytest.mark.parametrize("estimator", ["rbp", "ep", "bptt"])
+def test_every_estimator_learns_the_toy_text(settings, text, estimator):
+    trainer = build(
+        settings(
+            estimator=estimator, width=16, batch=8, steps=60, optimizer={"lr": 2e-2, "warmup": 5}
+        ),
+        text(),
+    )
+    before = trainer.evaluate()["val/ce"]
+    advance(trainer, 60)
+    after = trainer.evaluate()["val/ce"]
+    assert after < before - 0.3
+
+
+def test_metrics_are_those_that_the_settings_declare(settings, text):
+    for estimator in ("rbp", "bptt"):
+        trainer = build(settings(estimator=estimator, **ALL_PENALTIES), text())
+        names = set(trainer.advance()) | set(trainer.evaluate()) | set(trainer.evidence().metrics)
+        assert names <= set(EpTrainer.METRICS)
+
+
+def test_validation_reports_loss_at_the_objectives_state_and_at_T1(settings, text):
+    refined = build(settings(relaxation={"T1": 2, "t1max": 80, "tolerance": 1e-7}), text())
+    m = refined.evaluate()
+    assert m["val/ce"] != m["val/ce_T1"]
+    assert m["val/bits_per_byte"] == pytest.approx(m["val/ce"] / math.log(2) / 4.0)
+    finite = build(settings(objective="finite_T"), text()).evaluate()
+    assert finite["val/ce"] == finite["val/ce_T1"]
+
+
+def test_the_average_follows_the_parameters(settings, text):
+    trainer = build(settings(ema=0.5), text())
+    before = trainer.ema.W_Q.clone()
+    trainer.advance()
+    expected = 0.5 * before + 0.5 * trainer.params.W_Q.detach()
+    torch.testing.assert_close(trainer.ema.W_Q, expected)
+
+
+def test_evidence_holds_what_certificates_are_judged_by(settings, text):
+    trainer = build(settings(checkpoints={"every": 2}, spectrum={"every": 2}), text())
+    needed = {"residual/T1", "residual/refined", "residual/adjoint", "val/ce"}
+    spectra = {"spectrum/max_re_mu", "spectrum/max_re_mu_ema"}
+    advance(trainer, 2)
+    skipped = trainer.evidence()
+    advance(trainer, 2)
+    full = trainer.evidence()
+    assert skipped.finite and full.finite
+    assert set(skipped.metrics) == needed
+    assert set(full.metrics) == needed | spectra
+    assert all(math.isfinite(v) for v in full.metrics.values())
+    assert full.metrics["spectrum/max_re_mu"] < 0
+
+
+@pytest.mark.parametrize("where", ["params", "ema"])
+def test_evidence_says_when_a_tensor_is_no_number(settings, text, where):
+    trainer = build(settings(), text())
+    with torch.no_grad():
+        getattr(trainer, where).W_1[0, 0] = math.nan
+    evidence = trainer.evidence()
+    assert not evidence.finite
+    assert evidence.metrics == {}
+
+
+def test_a_step_with_nothing_finite_left_is_refused(settings, text):
+    trainer = build(settings(), text())
+    with torch.no_grad():
+        trainer.params.W_h[0, 0] = math.inf
+    with pytest.raises(NonFinite, match=r"train/ce is nan in training step 1"):
+        trainer.advance()
+
+
+def test_the_total_gradient_is_clipped_and_logged(settings, text):
+    loose = build(settings(optimizer={"clip": 1e9}), text()).advance()
+    tight = build(settings(optimizer={"clip": 1e-3}), text()).advance()
+    assert loose["train/clip_factor"] == 1
+    assert tight["train/clip_factor"] == pytest.approx(1e-3 / tight["train/grad_norm"])
+    assert tight["train/grad_norm"] == loose["train/grad_norm"]
+
+
+def test_only_matrices_decay(settings, text):
+    """Two runs that differ in nothing but decay, after one step from equal gradients."""
+    plain, decayed = (
+        build(settings(optimizer={"lr": 1e-2, "warmup": 0, "weight_decay": w}), text())
+        for w in (0.0, 0.5)
+    )
+    start = plain.params.W_Q.detach().clone()
+    plain.advance(), decayed.advance()
+    moved = {
+        name
+        for name, a in plain.params._asdict().items()
+        if not torch.equal(a, getattr(decayed.params, name))
+    }
+    assert moved == {"W_Q", "W_K", "W_V", "W_O", "W_1", "W_2", "W_h"}
+    torch.testing.assert_close(
+        (plain.params.W_Q - decayed.params.W_Q).detach(), 1e-2 * 0.5 * start, rtol=1e-3, atol=1e-7
+    )
+
+
+def test_a_gated_run_without_penalties_stands_still(settings, text):
+    trainer = build(settings(res_gate=1e-12), text())
+    before = trainer.params.W_Q.detach().clone()
+    metrics = trainer.advance()
+    assert metrics["train/task_used"] == 0
+    assert torch.equal(trainer.params.W_Q, before)
+    assert trainer.step == 1
+
+
+def test_a_warm_start_takes_the_parameters_only(settings, text):
+    donor = build(settings(**ALL_PENALTIES), text())
+    advance(donor, 5)
+    taker = build(settings(seed=3), text())
+    taker.warm_start(through_json(donor.snapshot()))
+    assert taker.step == 0
+    for a, b, average in zip(donor.params, taker.params, taker.ema, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(average, b)
+    assert not taker.snapshot().tensors["optimizer"]
+    assert taker.advance()["train/lr"] == pytest.approx(1e-2 / 3)
+
+
+@pytest.mark.parametrize("verb", ["warm_start", "restore"])
+@pytest.mark.parametrize(
+    ("fields", "text_fields", "message"),
+    [
+        ({"width": 16}, {}, r"width: the checkpoint has 8, this run has 16"),
+        ({"heads": 4}, {}, r"heads: the checkpoint has 2, this run has 4"),
+        ({"ffn_factor": 3}, {}, r"ffn_factor: the checkpoint has 2, this run has 3"),
+        ({"context": 4}, {}, r"context: the checkpoint has 5, this run has 4"),
+        ({}, {"vocabulary": 13}, r"vocabulary: the checkpoint has 11, this run has 13"),
+        ({}, {"tokenizer_hash": "other"}, r"tokenizer_hash: .*'toy'.*'other'"),
+        ({"width": 16, "heads": 4}, {}, r"width: .*; heads: "),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(
+    settings, text, verb, fields, text_fields, message
+):
+    snapshot = build(settings(), text()).snapshot()
+    other = build(settings(**fields), text(**text_fields))
+    with pytest.raises(BadCheckpoint, match=message):
+        getattr(other, verb)(snapshot)
+
+
+def test_a_checkpoint_with_missing_or_misshapen_tensors_is_refused(settings, text):
+    trainer = build(settings(), text())
+    trainer.advance()
+    good = trainer.snapshot()
+
+    def spoiled(stem, tensors):
+        return Snapshot(tensors={**good.tensors, stem: tensors}, scalars=good.scalars)
+
+    model = good.tensors["model"]
+    without = {k: v for k, v in model.items() if k != "W_Q"}
+    misshapen = {**model, "W_Q": torch.zeros(3, 3)}
+    for tensors, message in ((without, "W_Q"), (misshapen, r"model/W_Q has shape \(3, 3\)")):
+        with pytest.raises(BadCheckpoint, match=message):
+            build(settings(), text()).warm_start(spoiled("model", tensors))
+    with pytest.raises(BadCheckpoint, match="optimizer"):
+        build(settings(), text()).restore(spoiled("optimizer", {}))
+    with pytest.raises(BadCheckpoint, match="no ema tensors"):
+        only = {k: v for k, v in good.tensors.items() if k != "ema"}
+        build(settings(), text()).restore(Snapshot(tensors=only, scalars=good.scalars))
+    with pytest.raises(BadCheckpoint, match="identity"):
+        build(settings(), text()).restore(Snapshot(tensors=good.tensors, scalars={}))
+
+
+def test_a_rollback_may_change_the_penalties(settings, text):
+    donor = build(settings(), text())
+    advance(donor, 3)
+    other = build(settings(resreg=0.2, jacreg={"weight": 0.1}), text())
+    other.restore(donor.snapshot())
+    metrics = other.advance()
+    assert other.step == 4
+    assert metrics["train/jr"] == 0.1
+    assert metrics["train/resreg"] > 0
+
+
+def test_runs_that_differ_in_the_estimator_see_the_same_data(settings, text):
+    ce = {
+        estimator: build(settings(estimator=estimator), text()).advance()["train/ce"]
+        for estimator in ("rbp", "ep", "bptt")
+    }
+    assert ce["rbp"] == ce["ep"] == pytest.approx(ce["bptt"], rel=1e-6)
+
+
+def test_the_description_names_what_runs(settings, text):
+    facts = build(settings(), text()).describe()
+    assert facts["parameters"] == 11 * 8 + 5 * 8 + 4 * 8 + 4 * 64 + 2 * 8 * 16 + 16 + 8 + 8 * 11
+    assert facts["device"] == "cpu"
+    assert json.dumps(dict(facts))

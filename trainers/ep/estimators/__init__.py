@@ -1,0 +1,1 @@
+"""Three ways to the gradient of a loss at an equilibrium."""

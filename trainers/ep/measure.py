@@ -1,0 +1,69 @@
+"""What a set of parameters is worth on fixed sequences: loss, residuals, spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from specs.trainer_ep import EpTrainer
+from trainers.ep.block import Params
+from trainers.ep.readout import cross_entropy
+from trainers.ep.relax import RelaxPolicy
+from trainers.ep.spectrum import Rightmost, eigenvalues, rightmost
+from trainers.ep.step import equilibrium, solve_adjoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """Means over all validation tokens or sequences."""
+
+    ce: float  # at the objective's state, nats per token
+    ce_T1: float
+    r_T1: float
+    r_ref: float | None  # None where the policy does not refine
+
+
+@torch.no_grad()
+def worth(
+    params: Params, settings: EpTrainer, policy: RelaxPolicy, idx: Tensor, y: Tensor
+) -> Worth:
+    """Loss and residuals on ``idx``, ``y`` (N, T), in training-sized batches."""
+    totals = torch.zeros(4, dtype=torch.float64)
+    for part_idx, part_y in _batches(settings.batch, idx, y):
+        system, relaxed = equilibrium(params, settings, policy, part_idx, part_y)
+        totals += len(part_idx) * torch.tensor(
+            [
+                float(cross_entropy(system.W_h, relaxed.z, part_y)),
+                float(cross_entropy(system.W_h, relaxed.z_T1, part_y)),
+                float(relaxed.r_T1.mean()),
+                float(relaxed.r_ref.mean()),
+            ],
+            dtype=torch.float64,
+        )
+    ce, ce_T1, r_T1, r_ref = (totals / len(idx)).tolist()
+    return Worth(ce=ce, ce_T1=ce_T1, r_T1=r_T1, r_ref=r_ref if policy.refine else None)
+
+
+@torch.no_grad()
+def adjoint_residual(params: Params, settings: EpTrainer, idx: Tensor, y: Tensor) -> float:
+    """Mean r_adj on one training-sized batch, solved as training solves it, at the refined state."""
+    policy = RelaxPolicy.of(settings, measure=True)
+    part_idx, part_y = idx[: settings.batch], y[: settings.batch]
+    system, relaxed = equilibrium(params, settings, policy, part_idx, part_y)
+    return float(solve_adjoint(system, relaxed.z_ref, settings).record.r_adj.mean())
+
+
+@torch.no_grad()
+def spectrum(params: Params, settings: EpTrainer, idx: Tensor, y: Tensor) -> Rightmost:
+    """The rightmost eigenvalue at the refined state of the first ``spectrum.sequences`` sequences."""
+    policy = RelaxPolicy.of(settings, measure=True)
+    count = settings.spectrum.sequences
+    system, relaxed = equilibrium(params, settings, policy, idx[:count], y[:count])
+    return rightmost(eigenvalues(system.linearise(relaxed.z_ref)))
+
+
+def _batches(size: int, idx: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(idx.split(size), y.split(size), strict=True)

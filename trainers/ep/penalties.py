@@ -1,0 +1,67 @@
+"""Penalties on the dynamics. Each takes a detached state and gives a scalar with a graph to the parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from specs.trainer_ep import Hinge, JacobianScope
+from trainers.ep.block import Folded, force
+from trainers.ep.linearise import Linearisation
+
+
+def residual_penalty(block: Folded, z_T1: Tensor, x: Tensor, eps: float) -> Tensor:
+    """R_F = ||eps F(z_T1)||^2, the state held fixed. Its gradient is scaled by the caller."""
+    return (eps * force(block, z_T1.detach(), x)).square().sum()
+
+
+def jacobian_penalty(J: Linearisation, v: Tensor, scope: JacobianScope) -> Tensor:
+    """R_J = mean over elements of (J_nc^T v)^2; over v ~ N(0, I) its mean is ||J_nc||_F^2 per element.
+
+    Bai, Koltun & Kolter 2021 (arXiv 2106.14342). ``SELF``: only the self-blocks, ours: they alone decide the
+    spectrum, and attention between tokens stays free.
+    """
+    Jt_v = J.mix_vjp(v) if scope is JacobianScope.FULL else J.mix_self_vjp(v)
+    return Jt_v.square().mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HingePower:
+    """The outcome of the power steps, for every token."""
+
+    v: Tensor  # (B, T, C) unit vectors per token
+    growth: Tensor  # (B, T) ||v + eps J_tt v||
+
+    def re_mu(self, eps: float) -> float:
+        """(growth - 1) / eps at the worst token: an estimate of max Re mu from below."""
+        return float((self.growth.max() - 1) / eps)
+
+    def active(self, settings: Hinge) -> float:
+        """The fraction of tokens above the margin."""
+        return float((self.growth > hinge_threshold(settings)).double().mean())
+
+
+def hinge_threshold(settings: Hinge) -> float:
+    return 1 - settings.eps * settings.margin
+
+
+@torch.no_grad()
+def hinge_power(J: Linearisation, v: Tensor, settings: Hinge) -> HingePower:
+    """``power_steps`` times v_t <- normalise(v_t + eps J_tt v_t), then the growth once more."""
+    v = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    for _ in range(settings.power_steps):
+        v = torch.add(v, J.self_jvp(v), alpha=settings.eps)
+        v = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    return HingePower(v=v, growth=_growth(J, v, settings.eps))
+
+
+def hinge_penalty(J: Linearisation, v: Tensor, settings: Hinge) -> Tensor:
+    """mean over tokens of relu(||v + eps J_tt v|| - (1 - eps margin))^2."""
+    excess = torch.relu(_growth(J, v, settings.eps) - hinge_threshold(settings))
+    return excess.square().mean()
+
+
+def _growth(J: Linearisation, v: Tensor, eps: float) -> Tensor:
+    return torch.linalg.vector_norm(torch.add(v, J.self_jvp(v), alpha=eps), dim=-1)

@@ -185,10 +185,11 @@ class Client:
         with self.reader() as reader:
             return reader.campaigns()
 
-    def runs(self, campaign: str | None = None) -> list[RunRow]:
-        """Every run, or those of one campaign. Raises NotFound."""
+    def runs(self, campaign: str | None = None, *, brief: bool = False) -> list[RunRow]:
+        """Every run, or those of one campaign; ``brief``: with one metric each. Raises NotFound."""
         with self.reader() as reader:
-            return reader.runs(None if campaign is None else reader.find_campaign(campaign))
+            name = None if campaign is None else reader.find_campaign(campaign)
+            return reader.runs(name, brief=brief)
 
     def find_run(self, run: str) -> RunName:
         """``campaign/run``, or ``run`` where that is clear. Raises NotFound."""

@@ -52,7 +52,9 @@ def open_database(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
         if not readonly and not path.exists():
             _create(path)
         mode = "ro" if readonly else "rw"
-        db = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None
+        )
         db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         db.execute("PRAGMA synchronous = FULL")
         version = db.execute("PRAGMA user_version").fetchone()[0]

@@ -169,8 +169,8 @@ def _run_changed(old: RunRow | None, run: RunRow, alerts: Sequence[AlertRow]) ->
 
 def _finished(run: RunRow, why: str) -> Line:
     cell = run.metrics.get(run.metric)
-    number = "" if cell is None else f"; {run.metric} {shown(cell.latest)}"
-    best = "" if cell is None or cell.best is None else f", best {shown(cell.best)}"
+    number = "" if cell is None else f"; {run.metric} {shown(cell['latest'])}"
+    best = "" if cell is None or cell["best"] is None else f", best {shown(cell['best'])}"
     at = "" if run.step is None else f" at step {run.step}"
     if run.result == "succeeded":
         return Line(run=run.run, text=f"succeeded{at}{number}{best}", tone="good")
@@ -187,10 +187,11 @@ def _evaluated(old: RunRow | None, run: RunRow) -> Line | None:
     before = None if old is None else old.metrics.get(run.metric)
     if cell is None or run.status != "active":
         return None
-    if before is not None and before.latest_step == cell.latest_step:
+    if before is not None and before["latest_step"] == cell["latest_step"]:
         return None
     of = "" if run.steps is None else f" of {run.steps}"
-    best = "" if cell.best is None else f" (best {shown(cell.best)})"
+    best = "" if cell["best"] is None else f" (best {shown(cell['best'])})"
     return Line(
-        run=run.run, text=f"step {cell.latest_step}{of}, {run.metric} {shown(cell.latest)}{best}"
+        run=run.run,
+        text=f"step {cell['latest_step']}{of}, {run.metric} {shown(cell['latest'])}{best}",
     )

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from campaign import ray_head
+from campaign.home import Home
 from campaign.hosts.desk import (
     FACT,
     AnyFact,
@@ -20,6 +22,8 @@ from campaign.hosts.desk import (
     Ready,
 )
 from campaign.hosts.port import Host
+
+CLOSE_DEADLINE = 30.0
 
 Facts = queue.SimpleQueue[AnyFact]
 
@@ -121,7 +125,15 @@ class RayLink:
             argv += ["--ray-address", self._address]
         if self._cpu_slots is not None:
             argv += ["--cpu-slots", str(self._cpu_slots)]
-        self._child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        home = Home(root=self._home)
+        ray_head.make_token(home)
+        self._child = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=ray_head.environment(home, joining=self._address is not None),
+            start_new_session=True,
+        )
         self._epoch += 1
         reader = threading.Thread(target=self._read, args=(self._child,), daemon=True)
         reader.start()
@@ -147,19 +159,13 @@ class RayLink:
             return
 
     def close(self, *, stop_plane: bool) -> None:
-        child = self._child
-        if child is None or child.stdin is None:
-            return
-        try:
-            with self._write:
-                child.stdin.write(
-                    b'{"op":"bye","stop_plane":%s}\n' % (b"true" if stop_plane else b"false")
-                )
-                child.stdin.close()
-        except BrokenPipeError:
-            self._facts.put(Problem(text="the Ray link was gone already"))
-        try:
-            child.wait(timeout=60.0)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        if (child := self._child) is not None and child.stdin is not None:
+            child.stdin.close()  # its end of input is its good-bye
+            try:
+                child.wait(timeout=CLOSE_DEADLINE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        home = Home(root=self._home)
+        if stop_plane and self._address is None and (head := ray_head.recorded(home)) is not None:
+            ray_head.end(home, head)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 HIDDEN_BEFORE = 50
 """Steps of an attempt before which a guess would be noise."""
@@ -22,9 +22,11 @@ class Eta:
     high: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class MetricCell:
-    """The newest value of a metric and its lowest finite one, with their steps."""
+class MetricCell(TypedDict):
+    """The newest value of a metric and its lowest finite one, with their steps.
+
+    A plain dict: there are many of them where there are many runs.
+    """
 
     latest: Value
     latest_step: int
@@ -66,27 +68,24 @@ def merged_metrics(legs: Sequence[Leg]) -> dict[str, MetricCell]:
     for leg in legs:
         best = leg.progress.get("best", {})
         for name, latest in leg.progress.get("latest", {}).items():
-            cells[name] = _cell(latest, _on_line(best.get(name), leg.left_at), cells.get(name))
+            value, step = _lowest(best.get(name), leg.left_at, cells.get(name))
+            cells[name] = {
+                "latest": latest["value"],
+                "latest_step": latest["step"],
+                "best": value,
+                "best_step": step,
+            }
     return cells
 
 
-def _cell(
-    latest: Mapping[str, Any], best: Mapping[str, Any] | None, before: MetricCell | None
-) -> MetricCell:
-    value = None if best is None else best["value"]
-    step = None if best is None else best["step"]
-    if (
-        before is not None
-        and before.best is not None
-        and (value is None or float(before.best) <= float(value))
-    ):
-        value, step = before.best, before.best_step
-    return MetricCell(
-        latest=latest["value"], latest_step=latest["step"], best=value, best_step=step
-    )
-
-
-def _on_line(best: Mapping[str, Any] | None, left_at: int | None) -> Mapping[str, Any] | None:
-    if best is None or (left_at is not None and best["step"] > left_at):
-        return None
-    return best
+def _lowest(
+    best: Mapping[str, Any] | None, left_at: int | None, before: MetricCell | None
+) -> tuple[Value | None, int | None]:
+    """The lower of an attempt's best value, if it lies on the line, and the best before it."""
+    if best is not None and left_at is not None and best["step"] > left_at:
+        best = None
+    if before is None or before["best"] is None:
+        return (None, None) if best is None else (best["value"], best["step"])
+    if best is None or float(before["best"]) <= float(best["value"]):
+        return before["best"], before["best_step"]
+    return best["value"], best["step"]

@@ -57,8 +57,11 @@ class RayHead:
     processes: tuple[Identity, ...]
 
 
-def environment(home: Home) -> dict[str, str]:
-    """What a process needs in its environment to start or join this home's Ray.
+def environment(home: Home, *, joining: bool = False) -> dict[str, str]:
+    """What a process needs in its environment, before it imports ray, to start or join Ray.
+
+    ``joining`` somebody's cluster: its token is the one that RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH
+    of the user name; else this home's. All other RAY_* variables are ignored.
 
     Raises RayTrouble if Ray was told to kill the children of its workers: it would kill trainers.
     """
@@ -67,7 +70,10 @@ def environment(home: Home) -> dict[str, str]:
             f"{SUBREAPER} is set: Ray would kill running trainers when a worker ends; unset it"
         )
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    return {**inherited, **SETTINGS, "RAY_AUTH_TOKEN_PATH": str(home.ray_token)}
+    token = {k: v for k, v in os.environ.items() if k.startswith("RAY_AUTH_TOKEN")}
+    if not (joining and token):
+        token = {"RAY_AUTH_TOKEN_PATH": str(home.ray_token)}
+    return {**inherited, **SETTINGS, **token}
 
 
 def make_token(home: Home) -> None:

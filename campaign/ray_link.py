@@ -6,7 +6,6 @@ Messages come in as JSON lines on stdin, facts go out on stdout (campaign/hosts/
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -129,10 +128,6 @@ class Plane:
 
 def connect(home: Home, address: str | None, cpu_slots: int | None) -> ray_head.RayHead | None:
     """Join the cluster of ``address``, or this home's own head, started if need be."""
-    os.environ.update(ray_head.environment(home))
-    for name in [n for n in os.environ if n in ("RAY_ADDRESS", "RAY_JOB_ID")]:
-        del os.environ[name]
-    ray_head.make_token(home)
     head = None
     if address is None:
         head = ray_head.recorded(home)
@@ -176,22 +171,11 @@ def main(argv: list[str] | None = None) -> int:
     threading.Thread(
         target=_mind, args=(home, head, plane, service, stop), daemon=True, name="nodes"
     ).start()
-    stop_plane = _serve(service)
+    for line in sys.stdin:  # until the controller closes it, or is gone
+        service.take(desk.MESSAGE.validate_json(line))
     service.close()
     ray.shutdown()
-    if stop_plane and head is not None:
-        ray_head.end(home, head)
     return 0
-
-
-def _serve(service: desk.Desk) -> bool:
-    """Messages until the controller says good-bye or is gone. True: Ray is to be ended too."""
-    for line in sys.stdin:
-        message = json.loads(line)
-        if message["op"] == "bye":
-            return bool(message["stop_plane"])
-        service.take(desk.MESSAGE.validate_python(message))
-    return False
 
 
 def _mind(

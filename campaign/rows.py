@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
@@ -131,22 +130,23 @@ class EventRow:
     note: str
 
 
-def as_json(row: Any) -> Any:
-    """A row, or rows, as JSON values; all fields, under their names."""
+def as_json(row: object) -> object:
+    """What ``json.dumps(..., default=as_json)`` makes of a row: all its fields under their names."""
     if is_dataclass(row):
-        return {name: as_json(value) for name, value in vars(row).items()}
-    if isinstance(row, Mapping):
-        return {name: as_json(value) for name, value in row.items()}
-    if isinstance(row, (list, tuple)):
-        return [as_json(value) for value in row]
-    return row
+        return vars(row)
+    raise TypeError(f"{type(row).__name__} is no row")
 
 
 # ---------------------------------------------------------------- from the store's JSON
 
 
 def attempt_row(
-    campaign: str, run: str, number: int, status: str, fields: Sequence[Any], progress: str | None
+    campaign: str,
+    run: str,
+    number: int,
+    status: str,
+    fields: Sequence[Any],
+    progress: Mapping[str, Any],
 ) -> AttemptRow:
     """``fields``: status, host, devices, start, parent, created_at, verdict, identity, directory,
     leased of the record."""
@@ -173,7 +173,7 @@ def attempt_row(
         identity=identity,
         directory=directory,
         leased=bool(leased),
-        progress=json.loads(progress) if progress else {},
+        progress=progress,
     )
 
 

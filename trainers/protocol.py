@@ -82,4 +82,11 @@ class Trainer(Protocol):
 
 
 class NonFinite(Exception):
-    """A loss, gradient or parameter is no finite number; the message names which."""
+    """A loss, gradient or parameter is no finite number; the message names which.
+
+    ``metrics``: what the step measured, not finite as it is; the loop still writes it down.
+    """
+
+    def __init__(self, message: str, metrics: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.metrics: Mapping[str, float] = dict(metrics or {})

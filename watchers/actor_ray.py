@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import ray
+from typing import Any
 
 from watchers.verdict import Killer
 from watchers.watcher import Watcher, run_forever
 
+ACTOR_OPTIONS: Mapping[str, Any] = {
+    "num_cpus": 0,
+    "max_restarts": -1,
+    "max_task_retries": 0,
+    "max_concurrency": 4,
+}
 
-@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=4)
+
 class WatcherActor:
-    """Watches in a thread of its own. After a restart it knows no attempt until `sync` is called,
-    which the desk does ten times a second; it then reads every file from the start again."""
+    """Watches in a thread of its own; ``alive`` tells whether an attempt's trainer lives.
 
-    def __init__(self, killer: Killer) -> None:
+    After a restart it knows no attempt until `sync` is called, which the desk does ten times a
+    second; it then reads every file from the start again.
+    """
+
+    def __init__(self, killer: Killer, alive: Callable[[Path], bool | None]) -> None:
         self._wanted: tuple[Path, ...] = ()
+        watcher = Watcher(killer, alive=alive)
         self._thread = threading.Thread(
             target=run_forever,
-            args=(Watcher(killer), threading.Event(), self._directories),
+            args=(watcher, threading.Event(), self._directories),
             daemon=True,
             name="watcher",
         )

@@ -82,17 +82,17 @@ def _step(run: RunRow) -> Cell:
 
 def _latest(run: RunRow) -> Cell:
     cell = run.metrics.get(run.metric)
-    return Cell(text="" if cell is None else shown(cell.latest))
+    return Cell(text="" if cell is None else shown(cell["latest"]))
 
 
 def _best(run: RunRow) -> Cell:
     cell = run.metrics.get(run.metric)
-    return Cell(text="" if cell is None else shown(cell.best))
+    return Cell(text="" if cell is None else shown(cell["best"]))
 
 
 def _residual(run: RunRow) -> Cell:
     cell = run.metrics.get(RESIDUAL)
-    value = None if cell is None else cell.latest
+    value = None if cell is None else cell["latest"]
     return Cell(text=f"{value:.1e}" if isinstance(value, float) else shown(value))
 
 

@@ -13,7 +13,7 @@ def ls(
     """Every run: status, step, metrics, device, why it waits or why it ended."""
     del home
     here = client()
-    runs = here.runs(campaign)
+    runs = here.runs(campaign, brief=not as_json)
     if as_json:
         put_json(runs)
         return

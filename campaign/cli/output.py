@@ -21,8 +21,7 @@ def put(text: str = "") -> None:
 
 def put_json(data: Any) -> None:
     """Results for programs: ``{"schema": 1, "data": [...]}``."""
-    json.dump({"schema": SCHEMA, "data": as_json(data)}, sys.stdout, allow_nan=False)
-    put()
+    put(json.dumps({"schema": SCHEMA, "data": data}, default=as_json, allow_nan=False))
 
 
 def put_grid(columns: Sequence[Column], rows: Sequence[Row], *, note: str = "") -> None:

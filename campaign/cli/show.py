@@ -86,10 +86,10 @@ def _put_metrics(found: RunDetails) -> None:
         Row(
             cells=(
                 Cell(text=name),
-                Cell(text=shown(cell.latest)),
-                Cell(text=str(cell.latest_step)),
-                Cell(text=shown(cell.best)),
-                Cell(text="" if cell.best_step is None else str(cell.best_step)),
+                Cell(text=shown(cell["latest"])),
+                Cell(text=str(cell["latest_step"])),
+                Cell(text=shown(cell["best"])),
+                Cell(text="" if cell["best_step"] is None else str(cell["best_step"])),
             )
         )
         for name, cell in sorted(found.run.metrics.items())

@@ -57,8 +57,7 @@ def _reap(files: AttemptFiles) -> None:
     if files.exit.exists() and not survivors.members():
         return
     log = KillLog(files, attempt=launch.attempt, cookie=launch.cookie)
-    order = _obeyed(files, launch, log)
-    log.begin(order, by=BY_REAPER)
+    log.begin(_first_stop(files, launch), by=BY_REAPER)
     ending = Ladder(
         processes=survivors,
         clock=_Clock(survivors=survivors),
@@ -79,13 +78,12 @@ def _stops(files: AttemptFiles, launch: LaunchRecord) -> list[Mail]:
     ]
 
 
-def _obeyed(files: AttemptFiles, launch: LaunchRecord, log: KillLog) -> Mail:
-    """The order that an interrupted ladder obeyed, else the first: it is the reason for the end."""
+def _first_stop(files: AttemptFiles, launch: LaunchRecord) -> Mail:
+    """The reason for the end, unless an interrupted ladder had begun for another."""
     stops = _stops(files, launch)
     if not stops:
         raise FileNotFoundError(f"{files.root} holds no order to stop: nothing may be signalled")
-    begun = None if log.order is None else log.order["number"]
-    return next((mail for mail in stops if mail.number == begun), stops[0])
+    return stops[0]
 
 
 def _exit(

@@ -1,0 +1,71 @@
+"""``divergence``: a metric stays above its best value so far by a margin."""
+
+from __future__ import annotations
+
+import math
+
+from specs.watch import Divergence, rule_name
+from watchers.verdict import Moment, Phase, Verdict, as_json, decision_of, go_on, number
+from watchers.window import Point, Series, Window
+
+
+def judge(rule: Divergence, window: Window, moment: Moment) -> Verdict:
+    """Fires on the point that completes ``for_points`` in a row above best + margin.
+
+    A value that is not finite counts as above. The best is the lowest finite value so far, of the
+    points at ``after_step`` or later, for only those are judged; of equal ones the first. Its step
+    is the onset of the alarm; where no value was ever finite, the attempt's first step is.
+    """
+    del moment  # a curve has no clock
+    series = window.of(rule.metric)
+    row = series.streak(lambda index: _is_above(rule, series, index), most=rule.for_points + 1)
+    if row < rule.for_points:
+        phase = Phase.SUSPECT if row else Phase.CALM
+        return go_on(rule, f"{row} of {rule.for_points} points in a row", phase)
+    if row > rule.for_points or rule.metric not in window.touched:
+        return go_on(rule, "still above its best value by more than the margin", Phase.ALARM)
+    return _fire(rule, window, [series[index - row] for index in range(row)])
+
+
+def _is_above(rule: Divergence, series: Series, index: int) -> bool:
+    point = series[index]
+    if point.step < rule.after_step:
+        return False
+    if not math.isfinite(point.value):
+        return True
+    best = series.best(since=rule.after_step, row=index)
+    return best is not None and point.value > best.value + rule.above_best_by
+
+
+def _fire(rule: Divergence, window: Window, row: list[Point]) -> Verdict:
+    best = window.of(rule.metric).best(since=rule.after_step)
+    newest, shown = row[-1], row[-5:]
+    points = ", ".join(f"{number(point.value)} at step {point.step}" for point in shown)
+    return Verdict(
+        action=decision_of(rule),
+        rule=rule_name(rule),
+        reason=f"{_claim(rule, best, len(row))}: {'..., ' if len(row) > len(shown) else ''}{points}",
+        phase=Phase.ALARM,
+        metric=rule.metric,
+        step=newest.step,
+        value=newest.value,
+        onset=window.first_step if best is None else best.step,
+        end=newest.step,
+        evidence={
+            "best": None if best is None else best.value,
+            "best_step": None if best is None else best.step,
+            "above_best_by": rule.above_best_by,
+            "for_points": rule.for_points,
+            "points": [[point.step, as_json(point.value)] for point in row[-20:]],
+        },
+    )
+
+
+def _claim(rule: Divergence, best: Point | None, points: int) -> str:
+    often = "" if points == 1 else f" for {points} points in a row"
+    if best is None:
+        return f"{rule.metric} never had a finite value{often}"
+    return (
+        f"{rule.metric} was above its best {number(best.value)} (step {best.step}) "
+        f"by more than {number(rule.above_best_by)}{often}"
+    )

@@ -185,11 +185,16 @@ class Client:
         with self.reader() as reader:
             return reader.campaigns()
 
-    def runs(self, campaign: str | None = None, *, brief: bool = False) -> list[RunRow]:
-        """Every run, or those of one campaign; ``brief``: with one metric each. Raises NotFound."""
+    def runs(self, campaign: str | None = None) -> list[RunRow]:
+        """Every run, or those of one campaign. Raises NotFound."""
+        with self.reader() as reader:
+            return reader.runs(None if campaign is None else reader.find_campaign(campaign))
+
+    def brief_runs(self, campaign: str | None = None, *, newest: int) -> tuple[list[RunRow], int]:
+        """The runs submitted last, with one metric each, and how many there are. Raises NotFound."""
         with self.reader() as reader:
             name = None if campaign is None else reader.find_campaign(campaign)
-            return reader.runs(name, brief=brief)
+            return reader.brief_runs(name, newest=newest)
 
     def find_run(self, run: str) -> RunName:
         """``campaign/run``, or ``run`` where that is clear. Raises NotFound."""

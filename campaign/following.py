@@ -92,8 +92,8 @@ def _opening(now: Snapshot) -> list[Line]:
         if run.status == "active":
             where = "" if run.step is None else f" at step {run.step}"
             lines.append(Line(run=run.run, text=f"runs: attempt {run.attempt}{where}"))
-        elif run.status == "queued":
-            lines.append(Line(run=run.run, text=_waits(run)))
+        elif waits := _waits(run):
+            lines.append(Line(run=run.run, text=waits))
     return lines
 
 
@@ -130,7 +130,8 @@ def _attempt_changed(
     if old is None:
         yield Line(run=run.run, text=_started(attempt, run, all_of))
     ended = attempt.status == "done" and (old is None or old.status != "done")
-    if ended and attempt.result != "succeeded" and run.status != "done":
+    told = attempt.result in ("succeeded", "killed")  # by the run's end, by the rule's verdict
+    if ended and not told and run.status != "done":
         yield Line(run=run.run, text=f"attempt {attempt.number} ended: {_how(attempt)}", tone="bad")
 
 
@@ -151,8 +152,6 @@ def _started(attempt: AttemptRow, run: RunRow, all_of: Sequence[AttemptRow]) -> 
 
 
 def _how(attempt: AttemptRow) -> str:
-    if attempt.result == "killed":  # the verdict's own line has the reason
-        return f"killed by rule {attempt.rule}"
     kind = f" ({attempt.failure_class})" if attempt.failure_class else ""
     return f"{attempt.result}{kind}: {attempt.reason}"
 
@@ -161,10 +160,9 @@ def _run_changed(old: RunRow | None, run: RunRow, alerts: Sequence[AlertRow]) ->
     if run.status == "done" and (old is None or old.status != "done"):
         told = any(alert.run == run.run and alert.reason == run.reason for alert in alerts)
         yield _finished(run, "" if told else f": {run.reason}")
-    if run.status == "queued" and _NUMBER.sub("", _waits(run)) != (
-        "" if old is None or old.status != "queued" else _NUMBER.sub("", _waits(old))
-    ):
-        yield Line(run=run.run, text=_waits(run))
+    waits = _waits(run)
+    if waits and _NUMBER.sub("", waits) != _NUMBER.sub("", "" if old is None else _waits(old)):
+        yield Line(run=run.run, text=waits)
 
 
 def _finished(run: RunRow, why: str) -> Line:
@@ -179,7 +177,8 @@ def _finished(run: RunRow, why: str) -> Line:
 
 
 def _waits(run: RunRow) -> str:
-    return run.reason or "queued"
+    """Why a queued run waits, where there is more to say than that it is queued."""
+    return run.reason if run.status == "queued" and run.reason != "queued" else ""
 
 
 def _evaluated(old: RunRow | None, run: RunRow) -> Line | None:

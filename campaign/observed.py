@@ -259,7 +259,7 @@ def _alerts(state: State, attempt: Attempt, lines: Iterable[Mapping[str, Any]]) 
             attempt=attempt.number,
             key=str(line["key"]),
             at=float(line["t"]),
-            rule=str(line["rule"]),
+            rule=str(line.get("rule") or "watcher"),
             action=str(line.get("action") or "alert"),
             reason=str(line["reason"]),
             step=line.get("step"),

@@ -8,51 +8,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from campaign import naming
+from campaign import naming, queries
 from campaign.database import open_database, open_empty, unreadable
 from campaign.errors import NotFound
 from campaign.following import Snapshot
 from campaign.naming import RunName
-from campaign.rows import (
-    AlertRow,
-    AttemptRow,
-    CampaignRow,
-    CheckpointRow,
-    EventRow,
-    RunRow,
-    attempt_row,
-    run_row,
+from campaign.row_making import (
+    alert_row,
+    attempt_rows,
+    campaign_row,
+    checkpoint_row,
+    run_rows,
+    waiting_run,
 )
+from campaign.rows import AlertRow, AttemptRow, CampaignRow, CheckpointRow, EventRow, RunRow
 
-_CAMPAIGN_FIELDS = ("name", "profile", "submitted_at", "git_commit", "git_dirty")
-_CAMPAIGN = f"json_extract(data, {', '.join(repr('$.' + f) for f in _CAMPAIGN_FIELDS)})"
-_RUN = (
-    "campaign, name, json_extract(data, '$.status', '$.attempts', '$.spec.trainer.kind', "
-    "'$.spec.trainer.steps', '$.spec.certify.metric', '$.changes')"
-)
-_ATTEMPT = (
-    "campaign, run, number, status, json_extract(data, '$.status', '$.host', '$.devices', "
-    "'$.start', '$.parent', '$.created_at', '$.verdict', '$.identity', '$.directory', '$.leased')"
-)
-_METRIC_OF_RUN = (
-    "attempts JOIN (SELECT campaign AS of_campaign, name AS of_run, "
-    "json_extract(data, '$.spec.certify.metric') AS metric FROM runs) "
-    "ON of_campaign = campaign AND of_run = run"
-)
-_BRIEF_PROGRESS = """
-CASE WHEN instr(metric, '"') OR json_type(progress, '$.latest."' || metric || '"') IS NULL
-THEN progress
-ELSE json_object(
-    't', json_extract(progress, '$.t'), 'step', json_extract(progress, '$.step'),
-    'steps_per_s', json_extract(progress, '$.steps_per_s'),
-    'latest', json_object(metric, json_extract(progress, '$.latest."' || metric || '"')),
-    'best', json_object(metric, json_extract(progress, '$.best."' || metric || '"')))
-END"""
-_SUBMITTED = "submitted; waits for a controller to take it"
+_IN_ORDER = "ORDER BY position"
+_BY_NUMBER = "ORDER BY campaign, run, number"
 
 
 class Reader:
@@ -79,39 +56,46 @@ class Reader:
 
     def campaigns(self) -> list[CampaignRow]:
         """Every campaign, newest first; one that no controller has taken yet is ``waiting``."""
-        taken = [json.loads(data) for (data,) in self._query(f"SELECT {_CAMPAIGN} FROM campaigns")]
-        known = {record[0] for record in taken}
-        rows = [_campaign_row(record, waiting=False) for record in taken]
+        taken = [
+            json.loads(data) for (data,) in self._query(f"SELECT {queries.CAMPAIGN} FROM campaigns")
+        ]
+        rows = [campaign_row(record, waiting=False) for record in taken]
         for request in self._submits():
-            made = request["campaign"]
-            if made["name"] not in known:
-                record = [made[key] for key in _CAMPAIGN_FIELDS]
-                rows.append(_campaign_row(record, waiting=True))
+            record = [request["campaign"][key] for key in queries.CAMPAIGN_FIELDS]
+            rows.append(campaign_row(record, waiting=True))
         return sorted(rows, key=lambda row: -row.submitted_at)
 
-    def runs(self, campaign: str | None = None, *, brief: bool = False) -> list[RunRow]:
-        """Every run, or those of one campaign, in the order of submission.
+    def runs(self, campaign: str | None = None) -> list[RunRow]:
+        """Every run, or those of one campaign, in the order of submission."""
+        where, arguments = _where(campaign=campaign)
+        with self._still():
+            runs = self._query(f"SELECT {queries.RUN} FROM runs {where} {_IN_ORDER}", arguments)
+            rows = run_rows(runs, self._attempts(where, arguments))
+            return rows + self._waiting_runs(campaign)
 
-        ``brief``: of the metrics the one to look at first will do, which is much faster.
+    def brief_runs(self, campaign: str | None = None, *, newest: int) -> tuple[list[RunRow], int]:
+        """The runs submitted last, each with the one metric to look at first; and how many there are.
+
+        Faster than `runs`: SQLite leaves the other metrics where they are.
         """
         where, arguments = _where(campaign=campaign)
-        attempts: dict[tuple[str, str], list[AttemptRow]] = {}
-        for attempt in self._attempts(where, arguments, brief=brief):
-            attempts.setdefault((attempt.campaign, attempt.run), []).append(attempt)
-        found = self._query(f"SELECT {_RUN} FROM runs {where} ORDER BY position", arguments)
-        rows = [
-            run_row(name, run, data, attempts.get((name, run), ()))
-            for (name, run, _), data in zip(found, _loaded(row[2] for row in found), strict=True)
-        ]
-        return rows + self._waiting_runs(campaign, {row.campaign for row in rows})
+        with self._still():
+            ((count,),) = self._query(f"SELECT count(*) FROM runs {where}", arguments)
+            chosen = f"(SELECT * FROM runs {where} ORDER BY position DESC LIMIT ?)"
+            arguments = (*arguments, newest)
+            runs = self._query(f"SELECT {queries.RUN} FROM {chosen} {_IN_ORDER}", arguments)
+            attempts = attempt_rows(self._query(queries.brief_attempts(chosen), arguments))
+            waiting = self._waiting_runs(campaign)
+            return run_rows(runs, attempts) + waiting, count + len(waiting)
 
     def snapshot(self, campaign: str) -> Snapshot:
         """All that the followers of a campaign look at."""
-        return Snapshot(
-            runs=tuple(self.runs(campaign)),
-            attempts=tuple(self.attempts(campaign)),
-            alerts=tuple(self.alerts(campaign)),
-        )
+        with self._still():
+            return Snapshot(
+                runs=tuple(self.runs(campaign)),
+                attempts=tuple(self.attempts(campaign)),
+                alerts=tuple(self.alerts(campaign)),
+            )
 
     def run_data(self, run: RunName) -> Mapping[str, Any]:
         """The whole record of a run. Raises NotFound."""
@@ -150,7 +134,7 @@ class Reader:
             arguments,
         )
         return [
-            _checkpoint_row((c, r, n), step, status, json.loads(data), said.get((c, r, n), {}))
+            checkpoint_row((c, r, n), step, status, json.loads(data), said.get((c, r, n), {}))
             for c, r, n, step, status, data in rows
         ]
 
@@ -161,7 +145,7 @@ class Reader:
         where, arguments = _where(campaign=campaign, run=run)
         where = f"{where} AND id > ?" if where else "WHERE id > ?"
         rows = self._query(f"SELECT id, data FROM alerts {where} ORDER BY id", (*arguments, after))
-        return [AlertRow(id=number, **_without_key(json.loads(data))) for number, data in rows]
+        return [alert_row(number, json.loads(data)) for number, data in rows]
 
     def events(self, about: str | None = None, *, most: int = 1000) -> list[EventRow]:
         """The newest lines of the event log, oldest first; ``about``: those that name this."""
@@ -209,11 +193,9 @@ class Reader:
     def names(self) -> list[RunName]:
         """(campaign, run) of every run, newest campaign first."""
         rows = self._query("SELECT campaign, name FROM runs ORDER BY position DESC")
-        known = {campaign for campaign, _ in rows}
         waiting = [
             (request["campaign"]["name"], run)
             for request in self._submits()
-            if request["campaign"]["name"] not in known
             for run in request["runs"]
         ]
         return [*waiting, *((campaign, run) for campaign, run in rows)]
@@ -234,51 +216,40 @@ class Reader:
         except sqlite3.DatabaseError as error:
             raise unreadable(self._path, error) from error
 
-    def _attempts(
-        self, where: str, arguments: Sequence[object], *, brief: bool = False
-    ) -> list[AttemptRow]:
-        table = _METRIC_OF_RUN if brief else "attempts"
-        progress = _BRIEF_PROGRESS if brief else "progress"
-        rows = self._query(
-            f"SELECT {_ATTEMPT}, {progress} FROM {table} {where} ORDER BY campaign, run, number",
-            arguments,
-        )
-        fields = _loaded(row[4] for row in rows)
-        progresses = _loaded(row[5] for row in rows)
-        return [
-            attempt_row(campaign, run, number, status, data, seen or {})
-            for (campaign, run, number, status, *_), data, seen in zip(
-                rows, fields, progresses, strict=True
-            )
-        ]
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        """Several queries see one state of the store."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def _attempts(self, where: str, arguments: Sequence[object]) -> list[AttemptRow]:
+        sql = f"SELECT {queries.ATTEMPT}, progress FROM attempts {where} {_BY_NUMBER}"
+        return attempt_rows(self._query(sql, arguments))
 
     def _submits(self) -> list[Mapping[str, Any]]:
         """Campaigns that were submitted and not taken yet: ``campaign`` and ``runs``."""
         rows = self._query(
-            "SELECT payload FROM requests WHERE answered_at IS NULL AND kind = 'submit' ORDER BY id"
+            "SELECT payload FROM requests WHERE answered_at IS NULL AND kind = 'submit' "
+            "AND json_extract(payload, '$.campaign.name') NOT IN (SELECT name FROM campaigns) "
+            "ORDER BY id"
         )
         found = [json.loads(payload) for (payload,) in rows]
         return [{**payload, "runs": json.loads(payload["runs"])} for payload in found]
 
-    def _waiting_runs(self, campaign: str | None, known: set[str]) -> list[RunRow]:
-        rows = []
-        for request in self._submits():
-            name = request["campaign"]["name"]
-            if name in known or campaign not in (None, name):
-                continue
-            for run, spec in request["runs"].items():
-                status = {"status": "queued", "why": _SUBMITTED}
-                trainer = spec["trainer"]
-                metric = spec["certify"]["metric"]
-                fields = [status, 0, trainer["kind"], trainer.get("steps"), metric, {}]
-                rows.append(run_row(name, run, fields, ()))
-        return rows
-
-
-def _loaded(texts: Iterable[str | None]) -> list[Any]:
-    """The values of many JSON texts, parsed at one go; None where there is no text."""
-    values: list[Any] = json.loads(f"[{','.join(text or 'null' for text in texts)}]")
-    return values
+    def _waiting_runs(self, campaign: str | None) -> list[RunRow]:
+        """Runs of campaigns that no controller has taken yet."""
+        return [
+            waiting_run(request["campaign"]["name"], run, spec)
+            for request in self._submits()
+            if campaign in (None, request["campaign"]["name"])
+            for run, spec in request["runs"].items()
+        ]
 
 
 def _where(**columns: str | None) -> tuple[str, tuple[object, ...]]:
@@ -287,42 +258,3 @@ def _where(**columns: str | None) -> tuple[str, tuple[object, ...]]:
     if not given:
         return "", ()
     return "WHERE " + " AND ".join(f"{name} = ?" for name in given), tuple(given.values())
-
-
-def _campaign_row(record: Sequence[Any], *, waiting: bool) -> CampaignRow:
-    name, profile, submitted_at, commit, dirty = record
-    return CampaignRow(
-        name=name,
-        profile=profile,
-        submitted_at=submitted_at,
-        git_commit=commit,
-        git_dirty=bool(dirty),
-        waiting=waiting,
-    )
-
-
-def _checkpoint_row(
-    attempt: tuple[str, str, int],
-    step: int,
-    status: str,
-    fields: Sequence[Any],
-    said: Mapping[str, Mapping[str, Any]],
-) -> CheckpointRow:
-    """``fields``: path, host, completed_at, reason, evidence; ``said``: the watcher's words by step."""
-    path, host, completed_at, reason, evidence = fields
-    return CheckpointRow(
-        campaign=attempt[0],
-        run=attempt[1],
-        attempt=attempt[2],
-        step=step,
-        status=status,
-        reason=reason or said.get(str(step), {}).get("reason", ""),
-        path=path,
-        host=host,
-        completed_at=completed_at,
-        evidence=evidence,
-    )
-
-
-def _without_key(alert: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in alert.items() if name != "key"}

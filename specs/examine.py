@@ -44,7 +44,8 @@ def examine(
     tree: Table, profile: str | None, overrides: Sequence[Override], base: Path
 ) -> Examined:
     """Merge and check the runs of a file; relative paths become absolute, from ``base``."""
-    layer, last, strangers = tree.table(DEFAULTS), Table(place=tree.place), ()
+    layer, last = tree.table(DEFAULTS), Table(place=tree.place)
+    strangers: tuple[SpecError, ...] = ()
     if profile is not None:
         own = tree.table("profiles", profile)
         layer, last = merge_run(layer, own.without("runs")), own.table("runs")

@@ -206,6 +206,7 @@ class EpTrainer(Model):
         "spectrum/max_re_mu",
         "spectrum/max_re_mu_ema",
         "time/step_s",
+        "time/steps_per_s",
         "time/tokens_per_s",
         "system/*",
     )

@@ -5,7 +5,8 @@ At a step edge, always in this order:
     advance -> log -> evaluate -> checkpoint (with what was just measured as evidence) -> leave
 
 so a checkpoint never lies about the step it was taken at, and a signal is obeyed only between steps,
-when the state is whole. A step that has no finite result ends the run: what it measured is written
+when the state is whole. The checkpoint of a process that is told to leave is written in haste, without
+measuring anything more: the grace that it has may be short. A step that has no finite result ends the run: what it measured is written
 down, no checkpoint is.
 """
 
@@ -21,7 +22,7 @@ from trainers.clock import SYSTEM_CLOCK, Clock
 from trainers.events import EventLog
 from trainers.metrics import MetricWriter
 from trainers.pace import Pace
-from trainers.protocol import Evidence, NonFinite, Trainer
+from trainers.protocol import Evidence, NonFinite, Snapshot, Trainer
 from trainers.retention import Retention, retire
 from trainers.signals import Flags
 
@@ -63,6 +64,7 @@ def fit(trainer: Trainer, session: Session) -> Outcome:
     finally:
         session.metrics.flush()
     session.events.state(outcome.value, step=trainer.step, **loop.signal())
+    session.say(" ".join([outcome.value, f"at step {trainer.step}", *loop.signal().values()]))
     return outcome
 
 
@@ -80,8 +82,8 @@ class _Loop:
         trainer = self.trainer
         while trainer.step < trainer.total_steps:
             if self.session.flags.stop is not None:
-                self.checkpoint(must=True)
-                return self.stop()
+                self.checkpoint(must=True, hasty=True)
+                return Outcome.STOPPED
             metrics = self.advance()
             last = trainer.step == trainer.total_steps
             if last or trainer.step % trainer.log_every == 0:
@@ -119,12 +121,17 @@ class _Loop:
         self.session.metrics.emit(self.trainer.step, self.measured)
         self.session.say(self.pace.line(self.trainer.step, self.trainer.total_steps, self.measured))
 
-    def checkpoint(self, *, must: bool) -> None:
-        """Write one, unless this step has one. Only ``must`` makes a failure fatal: the next may do."""
+    def checkpoint(self, *, must: bool, hasty: bool = False) -> None:
+        """Write one, unless this step has one. Only ``must`` makes a failure fatal: the next may do.
+
+        ``hasty``: the process is told to leave and has little time, so nothing is measured for it; the
+        checkpoint can be resumed from, and will hardly be certified.
+        """
         step, session = self.trainer.step, self.session
         if self.saved == step:
             return
-        evidence = self.trainer.evidence()
+        snapshot = self.trainer.snapshot()
+        evidence = _finiteness(snapshot) if hasty else self.trainer.evidence()
         if not evidence.finite:
             if step == self.trainer.total_steps:
                 raise NonFinite(f"the state after the last step, {step}, is not finite")
@@ -132,15 +139,14 @@ class _Loop:
             return
         evidence = Evidence(finite=True, metrics={**evidence.metrics, **self.measured})
         try:
-            self.write(evidence, must=must)
+            self.write(snapshot, evidence, must=must)
         except OSError as error:
             if must:
                 raise
             session.events.note(f"no checkpoint of step {step}: {error}")
 
-    def write(self, evidence: Evidence, *, must: bool) -> None:
+    def write(self, snapshot: Snapshot, evidence: Evidence, *, must: bool) -> None:
         step, session = self.trainer.step, self.session
-        snapshot = self.trainer.snapshot()
         session.files.checkpoints.mkdir(mode=0o700, exist_ok=True)
         lacking = missing_room(session.files.checkpoints, size_of(snapshot))
         if lacking is not None and not must:
@@ -167,10 +173,15 @@ class _Loop:
         except OSError as error:
             self.session.events.note(f"old checkpoints stay: {error}")
 
-    def stop(self) -> Outcome:
-        self.session.say(f"stopped by {self.signal()['signal']} at step {self.trainer.step}")
-        return Outcome.STOPPED
-
     def signal(self) -> dict[str, str]:
         stop = self.session.flags.stop
         return {} if stop is None else {"signal": stop.name}
+
+
+def _finiteness(snapshot: Snapshot) -> Evidence:
+    finite = all(
+        bool(tensor.isfinite().all())
+        for tensors in snapshot.tensors.values()
+        for tensor in tensors.values()
+    )
+    return Evidence(finite=finite, metrics={})

@@ -24,7 +24,7 @@ _COLUMNS = (
 def alerts(
     about: AboutArgument = None, as_json: JsonOption = False, home: HomeOption = None
 ) -> None:
-    """Alerts and verdicts of the rules, with the values that they judged."""
+    """Alerts and verdicts of the rules, with their numbers."""
     del home
     found = client().alerts(about)
     if as_json:

@@ -22,7 +22,7 @@ WholeOption = Annotated[
 def cancel(
     runs: RunsArgument = None, campaign: WholeOption = None, home: HomeOption = None
 ) -> None:
-    """Stop runs: SIGTERM, time to save a checkpoint, then SIGKILL."""
+    """Stop runs: SIGTERM, time to save, then SIGKILL."""
     del home
     stop(lambda *names: client().cancel(*names), runs, campaign)
 

@@ -23,7 +23,7 @@ _COLUMNS = (
 def checkpoints(
     about: AboutArgument = None, as_json: JsonOption = False, home: HomeOption = None
 ) -> None:
-    """Checkpoints, with the reason why each is certified, revoked, or not certified yet."""
+    """Checkpoints, and why each is certified or not."""
     del home
     found = client().checkpoints(about)
     if as_json:

@@ -12,7 +12,7 @@ from campaign.errors import ExitCode
 
 
 def doctor(as_json: JsonOption = False, home: HomeOption = None) -> None:
-    """Check whether runs can be started, watched and killed safely here; exit code 8 if not."""
+    """Check whether this machine can run campaigns safely. Exit code 8 if not."""
     del home
     found = client().doctor()
     if as_json:

@@ -45,7 +45,7 @@ def gpus(
     ] = None,
     home: HomeOption = None,
 ) -> None:
-    """Every GPU and CPU slot: owner, run, memory; excluded or foreign, and why."""
+    """Every GPU and CPU slot: who has it, or why nobody may."""
     del home
     here = client()
     if ray_resources:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from campaign.cli.board import put_board
 from campaign.cli.options import HomeOption, JsonOption, SomeCampaignArgument, client
 from campaign.cli.output import put_json, talk, talk_next
 
+MOST = 1000
+
 
 def ls(
-    campaign: SomeCampaignArgument = None, as_json: JsonOption = False, home: HomeOption = None
+    campaign: SomeCampaignArgument = None,
+    most: Annotated[
+        int, typer.Option("--most", "-n", help="Only the runs submitted last; 0 for all.", min=0)
+    ] = MOST,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
 ) -> None:
-    """Every run: status, step, metrics, device, why it waits or why it ended."""
+    """The runs: status, step, metrics, and why they wait or ended.
+
+    The table shows the newest 1000 (see --most) and says so if there are more; --json shows all.
+    """
     del home
     here = client()
-    runs = here.runs(campaign, brief=not as_json)
     if as_json:
-        put_json(runs)
+        put_json(here.runs(campaign))
         return
+    runs, count = here.brief_runs(campaign, newest=most or -1)
     if not runs:
         talk(f"nothing was submitted to {here.home.root} yet")
         talk_next("campaign submit FILE")
         return
     put_board(runs)
+    if any(run.status != "done" for run in runs) and here.controller() is None:
+        talk("no controller runs: nothing new is started or seen; campaign up", "notice")
+    if count > len(runs):
+        talk(f"{count - len(runs)} older runs are not shown: campaign ls --most 0", "notice")
     name = campaign or runs[-1].campaign
     talk_next(f"campaign show {runs[-1].name}", f"campaign watch {name}", f"campaign ui {name}")

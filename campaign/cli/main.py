@@ -19,7 +19,7 @@ from campaign.cli.gpus import gpus
 from campaign.cli.kill import kill
 from campaign.cli.logs import logs
 from campaign.cli.ls import ls
-from campaign.cli.options import HomeOption
+from campaign.cli.options import HomeOption, forget_home
 from campaign.cli.output import put, talk
 from campaign.cli.publish import publish
 from campaign.cli.resume import resume
@@ -68,6 +68,7 @@ def campaign(
 
 def main() -> NoReturn:
     """The console command. An error meant for a person ends with its message and its exit code."""
+    forget_home()
     try:
         app()
     except CampaignError as error:

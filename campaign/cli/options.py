@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Chosen:
-    """The home given before the verb: ``campaign --home H ls``."""
+    """The home of this command line, given before or after the verb."""
 
     home: str | None = None
 
@@ -83,9 +83,9 @@ AboutArgument = Annotated[
 ]
 
 
-def chosen_home() -> str | None:
-    """The home that was given on the command line."""
-    return _Chosen.home
+def forget_home() -> None:
+    """Before a new command line is read."""
+    _Chosen.home = None
 
 
 def client() -> Client:

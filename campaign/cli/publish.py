@@ -16,5 +16,5 @@ def publish(
     ],
     home: HomeOption = None,
 ) -> None:
-    """Mirror attempts that ran elsewhere into this home's MLflow. Twice does no harm."""
+    """Mirror attempts that ran elsewhere into MLflow. Twice does no harm."""
     del home

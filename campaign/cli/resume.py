@@ -20,9 +20,9 @@ def resume(
     ] = "latest",
     home: HomeOption = None,
 ) -> None:
-    """Queue a done run again, from its newest healthy checkpoint or from where you say.
+    """Queue a done run again.
 
-    Where no such checkpoint is there it is not resumed: exit code 13.
+    It begins at its newest healthy checkpoint, or where you say. Where no such checkpoint is there it is not resumed: exit code 13.
     """
     del home
     if origin not in _WORDS and not origin.isdecimal():

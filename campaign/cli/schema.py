@@ -8,7 +8,7 @@ from campaign.cli.output import put, talk
 
 
 def schema() -> None:
-    """The JSON Schema of the campaign file, for editors that complete and check YAML."""
+    """The JSON Schema of the campaign file. Editors complete and check YAML with it."""
     from specs.schema import json_schema
 
     put(json.dumps(json_schema(), indent=2))

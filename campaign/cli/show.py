@@ -47,7 +47,7 @@ def show(
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """A run: its attempts and where each began, verdicts, checkpoints, alerts, events."""
+    """A run: attempts, verdicts, checkpoints, alerts, events."""
     del home
     found = client().show(run)
     if as_json:

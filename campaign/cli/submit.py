@@ -126,6 +126,7 @@ def _run_here(here: Client, chosen: Chosen, *, as_json: bool) -> NoReturn:
         _put_submission(here, made, as_json=False, quiet=as_json)
         try:
             with teller() as told, here.follow(made.campaign) as follower:
+                told.take(follower.look())
                 plane.run(made.campaign, lambda: told.take(follower.look()))
         except KeyboardInterrupt:
             talk("ended here; trainers that run go on until a controller takes them over", "notice")

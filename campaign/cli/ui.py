@@ -15,6 +15,6 @@ def ui(
     port: Annotated[int | None, typer.Option(help="A free one if left out.")] = None,
     home: HomeOption = None,
 ) -> None:
-    """Serve MLflow on loopback and print the link of a campaign's comparison. Ctrl-C ends it."""
+    """Serve MLflow on loopback and print a comparison's link. Ctrl-C ends it."""
     del home
     raise typer.Exit(ExitCode.OK)

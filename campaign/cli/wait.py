@@ -21,7 +21,7 @@ def wait(
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Wait until all runs are done; the exit code says how they ended, as with submit --wait."""
+    """Wait until all runs are done. The exit code says how they ended, as with submit --wait."""
     del home
     here = client()
     try:

@@ -12,9 +12,9 @@ from campaign.errors import ExitCode, NotFound
 
 
 def watch(campaign: SomeCampaignArgument = None, home: HomeOption = None) -> None:
-    """Follow a campaign live, by default the newest: bar, metrics, residual, device, ETA, why it waits.
+    """Follow a campaign live: bar, metrics, residual, device, ETA.
 
-    Ctrl-C ends the watching, not the runs.
+    Without a name the newest one. Ctrl-C ends the watching, not the runs.
     """
     del home
     here = client()

@@ -39,7 +39,7 @@ class Family:
         return identity.send(member, signal.SIGKILL)
 
     def describe(self, member: Identity) -> str:
-        return identity.describe(member)
+        return describe(member)
 
 
 class Survivors:
@@ -83,7 +83,7 @@ class Survivors:
         return identity.send(member, signal.SIGKILL)
 
     def describe(self, member: Identity) -> str:
-        return identity.describe(member)
+        return describe(member)
 
     def wait(self, seconds: float) -> None:
         """Until the leader ends or the time is over."""
@@ -95,3 +95,22 @@ class Survivors:
     def _remember(self, found: list[Identity]) -> None:
         for member in found:
             self._seen.setdefault((member.pid, member.start_ticks), member)
+
+
+def describe(member: Identity) -> str:
+    """One sentence about a process that does not die."""
+    found = identity.stat(member.pid)
+    if found is None or found.start_ticks != member.start_ticks:
+        return f"process {member.pid} is gone"
+    if found.state != "D":
+        return f"process {member.pid} ({found.name}) is in state {found.state}"
+    try:
+        place = (identity.PROC / str(member.pid) / "wchan").read_text().strip(
+            "0\n "
+        ) or "the kernel"
+    except OSError:  # not shown to us
+        place = "the kernel"
+    return (
+        f"process {member.pid} ({found.name}) is in uninterruptible sleep (D) in {place}; "
+        "a reboot may be needed"
+    )

@@ -290,20 +290,3 @@ def handles(pid: int, number: signal.Signals) -> bool:
             if line.startswith(("SigCgt:", "SigIgn:")):
                 mask |= int(line.split()[1], 16)
     return bool(mask >> (number - 1) & 1)
-
-
-def describe(identity: Identity) -> str:
-    """One sentence about a process that does not die."""
-    found = stat(identity.pid)
-    if found is None or found.start_ticks != identity.start_ticks:
-        return f"process {identity.pid} is gone"
-    if found.state != "D":
-        return f"process {identity.pid} ({found.name}) is in state {found.state}"
-    try:
-        place = (PROC / str(identity.pid) / "wchan").read_text().strip("0\n ") or "the kernel"
-    except OSError:  # not shown to us
-        place = "the kernel"
-    return (
-        f"process {identity.pid} ({found.name}) is in uninterruptible sleep (D) in {place}; "
-        "a reboot may be needed"
-    )

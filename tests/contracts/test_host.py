@@ -172,6 +172,21 @@ def test_a_second_order_shortens_the_grace_and_the_first_stays_the_reason(stage:
     assert attempt.ended()["order"]["key"] == "cancel"
 
 
+def test_an_attempt_that_is_stopped_before_its_trainer_starts_never_starts_it(
+    stage: Stage,
+) -> None:
+    answer = stage.root / "answer"
+    os.mkfifo(answer)  # the probe waits until somebody writes into it
+    attempt = stage.attempt("endures", report=answer, devices=(GPU,)).start()
+    attempt.order()
+    report = gpu_report(stage.root / "gpus.json").read_text()
+    answer.write_text(report)
+    record = attempt.ended()
+    assert (record["outcome"], record["exit_code"], record["signal"]) == ("exited", None, None)
+    assert record["order"]["by"] == "user"
+    assert not (attempt.work / "who").exists()
+
+
 def test_the_same_order_twice_is_one_order(stage: Stage) -> None:
     attempt = stage.attempt("saves").start()
     attempt.who("trainer")
@@ -232,6 +247,31 @@ def _orders_taken(attempt: Attempt) -> list[dict[str, Any]]:
         return []
     taken: list[dict[str, Any]] = json.loads(attempt.files.kill.read_text())["orders"]
     return taken
+
+
+def test_the_page_on_files_shows_every_field(stage: Stage) -> None:
+    attempt = stage.attempt("forks", "1", grace=0.1).start()
+    attempt.who("worker")
+    attempt.order()
+    attempt.ended()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text()
+    files = attempt.files
+    for section, path in (
+        ("## spec.json, env.json, launch.json", files.launch),
+        ("## pid.json", files.pid),
+        ("## order-&lt;n&gt;.json", files.order(1)),
+        ("## kill.json", files.kill),
+        ("## exit.json", files.exit),
+    ):
+        shown = page.partition(section)[2].partition("```json\n")[2].partition("```")[0]
+        assert _names(json.loads(shown)) == _names(json.loads(path.read_text())), section
+
+
+def _names(record: dict[str, Any]) -> dict[str, set[str]]:
+    """The names of the fields, and of the parts of a record that have fields of their own."""
+    parts = {k: record[k] for k in ("order", "orders", "rungs", "shim", "trainer") if k in record}
+    inner = {k: set(v[0] if isinstance(v, list) else v) for k, v in parts.items()}
+    return {"": set(record), **inner}
 
 
 # ---------------------------------------------------------------- nobody is left, nobody else is hit

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ def entry(tmp_path: Path) -> Iterator[Callable[..., Entry]]:
             one.process.wait(PATIENT)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: Any) -> Path:
+    """The checkpoint of step 6 of a run that went well; not to be changed."""
+    one = Entry(tmp_path_factory.mktemp("source") / "attempt-1", trainer={"steps": 6})
+    assert one.run() == 0, one.log()
+    return one.files.checkpoint(6)
+
+
 def from_checkpoint(kind: str, path: Path) -> dict[str, Any]:
     recorded = digest(path / "manifest.json") if (path / "manifest.json").exists() else None
     return {"kind": kind, "checkpoint": str(path), "manifest_sha256": recorded}
@@ -171,24 +180,20 @@ def test_kill_9_at_any_step_leaves_only_whole_checkpoints_and_lines(entry: Any) 
 
 
 @pytest.mark.heavy
-def test_a_warm_start_takes_the_parameters_and_begins_at_step_0(entry: Any) -> None:
-    source = entry(trainer={"steps": 6})
-    assert source.run() == 0, source.log()
-    warm = entry(trainer={"steps": 1}, start=from_checkpoint("warm", source.files.checkpoint(6)))
+def test_a_warm_start_takes_the_parameters_and_begins_at_step_0(entry: Any, trained: Path) -> None:
+    warm = entry(trainer={"steps": 1}, start=from_checkpoint("warm", trained))
     assert warm.run() == 0, warm.log()
     assert warm.events()[:2] == ["started", "warm_started"]
     assert warm.files.complete_checkpoints() == [1]
-    assert f"warm from {source.files.checkpoint(6)}" in warm.log()
+    assert f"warm from {trained}" in warm.log()
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("damage", ["flip", "gone", "swapped", "other_width"])
 def test_a_bad_start_ends_with_13_and_is_never_a_start_from_nothing(
-    entry: Any, damage: str
+    entry: Any, trained: Path, tmp_path: Path, damage: str
 ) -> None:
-    source = entry(trainer={"steps": 6})
-    assert source.run() == 0, source.log()
-    path = source.files.checkpoint(6)
+    path = Path(shutil.copytree(trained, tmp_path / trained.name))
     start, trainer = from_checkpoint("resume", path), {}
     if damage == "flip":
         data = (path / "model.safetensors").read_bytes()
@@ -210,20 +215,8 @@ def test_a_bad_start_ends_with_13_and_is_never_a_start_from_nothing(
 
 @pytest.mark.heavy
 def test_a_training_that_is_not_finite_says_so_and_keeps_nothing(entry: Any) -> None:
-    one = entry(
-        trainer={
-            "optimizer": {"lr": 10.0, "warmup": 0, "clip": 1e30},
-            "init_scale": 10.0,
-            "steps": 1000,
-            "adjoint": {"gate": 1e30},
-            "relaxation": {"T1": 300, "t1max": 300, "eps": 1.0},
-            "resreg": 0.0,
-            "jacreg": {"weight": 0.0},
-            "qk_norm": False,
-            "checkpoints": {"every": 100_000},
-            "validation": {"every": 100_000},
-        }
-    )
+    # (1 + c) eps = 101: every relaxation step multiplies the state by -100, beyond float32
+    one = entry(trainer={"damping": 100.0, "relaxation": {"eps": 1.0, "T1": 60, "t1max": 60}})
     assert one.run() == 1, one.log()
     assert one.failed()[0] == "non_finite"
     assert one.files.complete_checkpoints() == []
@@ -244,6 +237,15 @@ def test_sigusr1_before_torch_is_even_there_waits_for_the_first_step(entry: Any)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(PATIENT) == 0, one.log()
     assert one.files.complete_checkpoints() == [1, 3]
+
+
+@pytest.mark.heavy
+def test_every_metric_that_is_written_was_declared(trained: Path) -> None:
+    data = (trained.parents[1] / "metrics.jsonl").read_bytes()
+    lines = [parse_metric_line(line) for line in complete_lines(data)]
+    written = {name for line in lines if line is not None for name in line.metrics}
+    assert {"train/ce", "val/ce", "time/step_s", "time/tokens_per_s"} <= written
+    assert {n for n in written if not any(fnmatchcase(n, p) for p in EpTrainer.METRICS)} == set()
 
 
 @pytest.mark.heavy

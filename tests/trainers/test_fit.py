@@ -14,7 +14,7 @@ from specs.files import complete_lines, read_json
 from trainers.checkpoint import load
 from trainers.failure import classify
 from trainers.fit import Outcome, fit
-from trainers.protocol import NonFinite, Snapshot
+from trainers.protocol import Evidence, NonFinite, Snapshot
 from trainers.retention import Retention
 
 KEEP_ALL = Retention(keep_complete=1000, keep_certified=1000)
@@ -117,10 +117,12 @@ def test_time_counts_the_steps_alone(toy: Any, attempt: Any) -> None:
 def test_people_get_one_line_for_each_evaluation(toy: Any, attempt: Any) -> None:
     made = attempt()
     fit(toy(), made.session)
-    assert len(made.said) == 4
-    assert made.said[0].startswith("step  3/12  25.0%  val/loss ")
-    assert made.said[0].endswith(" left")
-    assert "left" not in made.said[-1]
+    *lines, last = made.said
+    assert len(lines) == 4
+    assert lines[0].startswith("step  3/12  25.0%  val/loss ")
+    assert lines[0].endswith(" left")
+    assert "left" not in lines[-1]
+    assert last == "finished at step 12"
 
 
 def test_retention_follows_the_settings(toy: Any, attempt: Any) -> None:
@@ -146,6 +148,27 @@ def test_a_stop_signal_is_obeyed_at_the_step_edge_with_a_checkpoint(
     (stopped,) = made.events("stopped")
     assert (stopped["step"], stopped["signal"]) == (5, number.name)
     assert made.session.flags.stop == number
+
+
+def test_a_process_that_is_told_to_leave_measures_nothing_more(toy: Any, attempt: Any) -> None:
+    made, trainer = attempt(), toy()
+    trainer.hooks[5] = on_edge(5, signal.SIGTERM)
+    asked: list[int] = []
+    trainer.evidence = lambda: asked.append(trainer.step) or Evidence(finite=True, metrics={})
+    with made.session.flags:
+        fit(trainer, made.session)
+    assert asked == [4]
+    evidence = read_json(made.files.checkpoint(5) / "evidence.json")
+    assert evidence == {"schema": 1, "step": 5, "finite": True, "metrics": {}}
+
+
+def test_a_state_that_is_not_finite_is_not_kept_in_haste_either(toy: Any, attempt: Any) -> None:
+    made, trainer = attempt(), toy()
+    trainer.hooks[5] = on_edge(5, signal.SIGTERM)
+    trainer.hooks[4] = lambda: trainer.ema["bias"].fill_(float("inf"))
+    with made.session.flags:
+        assert fit(trainer, made.session) is Outcome.STOPPED
+    assert made.files.complete_checkpoints() == [4]  # of which its own evidence knew no better
 
 
 def test_a_stop_signal_between_two_steps_is_not_lost(toy: Any, attempt: Any) -> None:

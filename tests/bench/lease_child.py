@@ -1,0 +1,83 @@
+"""The Ray side of the lease benchmark: ``python -m tests.bench.lease_child HOME RESULT``.
+
+A process like the real Ray link, with its environment, that calls what the link calls: RayLeaser, and
+a host through its supervisor actor. It writes the samples, in seconds, to the file RESULT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+from campaign.home import Home
+from campaign.hosts.port import Host, Launch
+from campaign.ray_link import Plane, RayLeaser, connect
+from specs.files import AttemptFiles
+from tests.bench.lease import LEASE, RELEASE, WITH, WITHOUT
+from tests.bench.stage import await_that
+
+REPEATS = 24
+_WARM_UP = 2
+
+
+def main(home_root: str, result: str) -> None:
+    home = Home.locate(home_root)
+    connect(home, None, None)
+    name, host = next(iter(Plane(home, None).new_hosts().items()))
+    device = next(d.id for d in host.describe().devices.devices if d.id.startswith("cpu:"))
+    samples: dict[str, list[float]] = {WITHOUT: [], LEASE: [], WITH: [], RELEASE: []}
+    for turn in range(2 * (REPEATS + _WARM_UP)):
+        launch = _launch(home, device, turn)
+        if turn % 4 in (0, 3):  # A B B A
+            taken = {WITHOUT: _start(host, launch)}
+        else:
+            taken = _leased(host, name, launch)
+        if turn >= 2 * _WARM_UP:
+            for what, seconds in taken.items():
+                samples[what].append(seconds)
+    Path(result).write_text(json.dumps(samples))
+
+
+def _start(host: Host, launch: Launch) -> float:
+    """Until the host says that it is on record; returns when the run is over."""
+    began = time.perf_counter()
+    host.start(launch)
+    taken = time.perf_counter() - began
+    exit_file = AttemptFiles(root=Path(launch.directory)).exit
+    await_that(f"{exit_file} is written", exit_file.exists, every=0.002)
+    return taken
+
+
+def _leased(host: Host, name: str, launch: Launch) -> dict[str, float]:
+    leaser = RayLeaser()
+    began = time.perf_counter()
+    leaser.lease(launch.directory, name, launch.devices)
+    lease = time.perf_counter() - began
+    start = _start(host, launch)
+    began = time.perf_counter()
+    leaser.release(launch.directory)
+    return {LEASE: lease, WITH: lease + start, RELEASE: time.perf_counter() - began}
+
+
+def _launch(home: Home, device: str, number: int) -> Launch:
+    return Launch(
+        directory=str(home.attempt("lease", "only", number + 1)),
+        campaign="lease",
+        run="only",
+        attempt=number + 1,
+        cookie=secrets.token_hex(16),
+        argv=("true",),
+        cwd="/",
+        env={"PATH": os.environ["PATH"]},
+        devices=(device,),
+        spec={"start": {"kind": "scratch"}},
+        grace=1.0,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

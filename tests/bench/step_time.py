@@ -1,0 +1,179 @@
+"""What `campaign` costs a training: its step time under the whole plane and by hand.
+
+Both are the same process with the same spec.json, threads and environment. By hand means that no part
+of the plane runs. The order A B B A A B B A .. lets a machine that slowly becomes slower favour neither.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from campaign import control
+from campaign.api import Client
+from specs.files import AttemptFiles, parse_metric_line, read_json, write_json
+from specs.load import load
+from specs.run import CampaignSpec
+from tests.bench.figures import Verdict, confidence, summary, verdict
+from tests.bench.report import RATIO, Result, Row
+from tests.bench.stage import Stage, all_with, warm
+
+PAIRS = 6
+STEPS = 100
+WARM_UP_STEPS = 10
+GOAL = 0.01
+RUN = "ep_rr_scratch"
+DEADLINE = 300.0
+
+_SAYS = {
+    Verdict.WITHIN: f"within {GOAL:.0%}",
+    Verdict.SLOWER: f"slower by more than {GOAL:.0%}",
+    Verdict.UNDECIDED: f"undecided: {GOAL:.0%} lies within the spread of the pairs",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training, in seconds a step, without its first steps.
+
+    ``step``: inside the steps, the median over the metric lines, each a mean over ``log_every`` steps.
+    ``whole``: from first line to last, with evaluations and checkpoints.
+    """
+
+    step: float
+    whole: float
+
+
+def measure(stage: Stage) -> Result:
+    spec = _laptop_run()
+    client = stage.home("home")
+    under: list[Training] = []
+    by_hand: list[Training] = []
+    busy: list[float] = []
+    for turn in range(PAIRS):
+        order = "AB" if turn % 2 == 0 else "BA"
+        for which in order:
+            if which == "A":
+                trained, cpus = _under_campaign(client, spec, turn)
+                under.append(trained)
+                busy.append(cpus)
+            else:
+                by_hand.append(_by_hand(stage, client, turn))
+    return _result(under, by_hand, busy)
+
+
+def _laptop_run() -> CampaignSpec:
+    """One run of specs/ep_resreg.yaml as it is, but for the number of steps."""
+    path = Path(__file__).parents[2] / "specs" / "ep_resreg.yaml"
+    sets = [f"{RUN}.trainer.steps={STEPS}"]
+    run = load(path, profile="laptop", sets=sets).spec.runs[RUN]
+    return CampaignSpec(campaign="step_time", profile="laptop", runs={RUN: run})
+
+
+def _result(
+    under: Sequence[Training], by_hand: Sequence[Training], busy: Sequence[float]
+) -> Result:
+    rows, notes = [], []
+    for name in ("step", "whole"):
+        a = tuple(getattr(training, name) for training in under)
+        b = tuple(getattr(training, name) for training in by_hand)
+        ratios = tuple(x / y for x, y in zip(a, b, strict=True))
+        label = "step" if name == "step" else "step with evaluation and checkpoints"
+        rows += [
+            Row(what=f"{label}, by hand", samples=b),
+            Row(what=f"{label}, under campaign", samples=a, against=f"{label}, by hand"),
+            Row(what=f"{label}, ratio in each pair", samples=ratios, unit=RATIO),
+        ]
+        notes.append(
+            f"{label}: {_SAYS[verdict(ratios, goal=GOAL)]} (median {summary(ratios).median:.4f}, pairs "
+            f"{min(ratios):.4f} .. {max(ratios):.4f}, which hold the true median with "
+            f"{confidence(len(ratios)):.0%})"
+        )
+    notes.append(
+        "controller, Ray, watcher and publisher together used "
+        f"{summary(busy).median:.1%} of one CPU while one run trained (median of {len(busy)})"
+    )
+    title = f"a training of {STEPS} steps (laptop profile, {RUN}), under campaign and by hand"
+    return Result(name="step_time", title=title, rows=tuple(rows), notes=tuple(notes))
+
+
+# ---------------------------------------------------------------- the two ways
+
+
+def _under_campaign(client: Client, spec: CampaignSpec, turn: int) -> tuple[Training, float]:
+    """The training, and how many CPUs the plane used meanwhile."""
+    if client.controller() is None:
+        warm(client)
+    name = f"under_{turn}"
+    before, began = _plane_seconds(client), time.monotonic()
+    client.submit(spec, as_name=name)
+    all_with("succeeded", client.wait(name, timeout=DEADLINE))
+    cpus = (_plane_seconds(client) - before) / (time.monotonic() - began)
+    return _training(client.home.attempt(name, RUN, 1)), cpus
+
+
+def _by_hand(stage: Stage, client: Client, turn: int) -> Training:
+    """The same process, with the spec.json and the environment that campaign gave it, and no plane."""
+    client.down()
+    given = AttemptFiles(root=next(iter(client.home.root.glob(f"under_*/{RUN}/attempt-1"))))
+    files = AttemptFiles(root=stage.folder(f"by-hand-{turn}"))
+    write_json(files.spec, _present(given.spec))
+    with files.log.open("ab") as log:
+        child = stage.start(
+            [sys.executable, "-P", "-m", "trainers.entry", str(files.root)],
+            env=_present(given.env),
+            cwd=files.root,
+            stdout=log,
+            stderr=log,
+        )
+        if child.wait(DEADLINE) != 0:
+            raise RuntimeError(
+                f"the trainer ended with {child.returncode}: {files.log.read_text()}"
+            )
+    return _training(files.root)
+
+
+def _present(path: Path) -> Mapping[str, object]:
+    value = read_json(path)
+    if value is None:
+        raise FileNotFoundError(path)
+    return value
+
+
+def _training(directory: Path) -> Training:
+    """From the metric lines after the warm-up."""
+    data = AttemptFiles(root=directory).metrics.read_bytes().splitlines()
+    lines = [line for line in map(parse_metric_line, data) if line is not None]
+    timed = [line for line in lines if "time/step_s" in line.metrics and line.step > WARM_UP_STEPS]
+    steps = timed[-1].step - timed[0].step
+    return Training(
+        step=summary([line.metrics["time/step_s"] for line in timed]).median,
+        whole=(timed[-1].t - timed[0].t) / steps,
+    )
+
+
+def _plane_seconds(client: Client) -> float:
+    """CPU seconds that the processes of the plane have used so far; Ray's head is one of them."""
+    found = control.running(client.home)
+    return 0.0 if found is None else sum(map(_cpu_seconds, _tree(found.identity.pid)))
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)

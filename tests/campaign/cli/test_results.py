@@ -1,0 +1,145 @@
+"""Laws of what is printed: results on stdout, talk on stderr, JSON in one envelope, 80 columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from campaign.cli.grid import Cell, Column, Row, grid
+from tests.campaign.cli.conftest import Cli, campaign_file
+
+READING = [
+    ["ls"],
+    ["ls", "c"],
+    ["show", "a"],
+    ["alerts"],
+    ["checkpoints"],
+    ["gpus"],
+    ["config", "show"],
+    ["doctor"],
+]
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+@pytest.mark.usefixtures("home")
+def test_every_reading_verb_speaks_json_in_one_envelope(words: list[str], cli: Cli) -> None:
+    done = cli(*words, "--json")
+    answer = json.loads(done.out)
+    assert answer["schema"] == 1
+    assert isinstance(answer["data"], list)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_rows_of_ls_have_the_promised_fields(cli: Cli) -> None:
+    rows = {row["run"]: row for row in json.loads(cli("ls", "--json").out)["data"]}
+    assert list(rows) == ["a", "b", "w"]
+    promised = {
+        "campaign", "run", "status", "result", "failure_class", "rule", "attempt", "step",
+        "metrics", "device", "reason",
+    }  # fmt: skip
+    assert promised <= set(rows["a"])
+    assert rows["a"]["metrics"]["val/ce"]["latest"] == 2.5
+    assert rows["a"]["metrics"]["val/ce"]["best"] == 2.5
+    assert rows["a"]["device"] == "cpu:h:0"
+    assert (rows["b"]["status"], rows["b"]["result"]) == ("done", "failed")
+    assert (rows["b"]["failure_class"], rows["b"]["attempt"]) == ("bad_exit", 1)
+    assert "exit code 3" in rows["b"]["reason"]
+
+
+def test_an_empty_home_is_an_empty_list_and_a_hint(cli: Cli) -> None:
+    assert json.loads(cli("ls", "--json").out) == {"schema": 1, "data": []}
+    done = cli("ls")
+    assert (done.code, done.out) == (0, "")
+    assert "campaign submit FILE" in done.err
+
+
+@pytest.mark.usefixtures("home")
+def test_talk_never_mixes_with_results(cli: Cli) -> None:
+    done = cli("ls")
+    assert "next: " in done.err
+    assert "next: " not in done.out
+    assert len(done.out.splitlines()) == 4
+
+
+@pytest.mark.usefixtures("home")
+def test_a_pipe_gets_no_colour(cli: Cli) -> None:
+    done = cli("show", "a")
+    assert "\x1b" not in done.out + done.err
+
+
+@pytest.mark.parametrize("words", [["ls"], ["show", "a"], ["checkpoints"], ["gpus"]], ids=" ".join)
+@pytest.mark.usefixtures("home")
+def test_tables_fit_into_80_columns(
+    words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(len(line) for line in cli(*words).out.splitlines()) <= 80
+
+
+def test_submit_says_what_the_profile_means_and_names_the_others(cli: Cli) -> None:
+    done = cli("submit", "specs/ep_resreg.yaml", "--dry-run")
+    assert "profile laptop: 5 runs of ep" in done.err
+    assert "--profile paper" in done.err
+    assert "32,000 steps, width 512, 1 GPU" in done.err
+    assert "times the work" in done.err
+
+
+def test_the_paper_profile_without_a_text_says_how_to_give_one(cli: Cli) -> None:
+    done = cli("submit", "specs/ep_resreg.yaml", "--profile", "paper", "--no-start")
+    assert done.code == 3
+    assert "--set defaults.trainer.data.path=FILE" in done.err
+
+
+def test_a_submit_in_json_names_its_runs(cli: Cli, tmp_path: Path) -> None:
+    (row,) = json.loads(cli("submit", campaign_file(tmp_path), "--no-start", "--json").out)["data"]
+    assert (row["campaign"], row["runs"], row["attached"]) == ("c", ["a"], False)
+
+
+def test_simulated_devices_are_called_so(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "gpus.json"
+    script.write_text(json.dumps({"devices": [{"id": "GPU-1", "index": 0, "name": "H200"}]}))
+    monkeypatch.setenv("CAMPAIGN_FAKE_GPUS", str(script))
+    done = cli("gpus")
+    assert "SIMULATED" in done.err
+    assert "SIMULATED" in done.out
+    assert json.loads(cli("gpus", "--json").out)["data"][0]["probe"] == "fake"
+
+
+def test_what_a_ray_node_declares_is_json(cli: Cli) -> None:
+    declared = json.loads(cli("gpus", "--ray-resources").out)
+    assert declared
+    assert all(count == 1 for count in declared.values())
+
+
+def test_the_schema_is_a_json_schema(cli: Cli) -> None:
+    assert "definitions" in json.loads(cli("schema").out)
+
+
+_TEXT = st.text("ab c", min_size=0, max_size=60)
+
+
+@given(st.lists(st.tuples(_TEXT, _TEXT, _TEXT), min_size=1, max_size=5), st.integers(100, 200))
+def test_no_line_of_a_table_is_wider_than_the_terminal(
+    rows: list[tuple[str, str, str]], width: int
+) -> None:
+    lines = grid(
+        [Column(title="A"), Column(title="B", right=True)],
+        [Row(cells=(Cell(text=a), Cell(text=b)), note=note) for a, b, note in rows],
+        note="WHY",
+        width=width,
+        colour=False,
+    )
+    assert max(map(len, lines)) <= width
+
+
+@given(st.lists(_TEXT, min_size=1, max_size=5))
+def test_without_a_terminal_nothing_is_cut_from_a_note(notes: list[str]) -> None:
+    rows = [Row(cells=(Cell(text="x"),), note=note) for note in notes]
+    text = "\n".join(grid([Column(title="A")], rows, note="", width=None, colour=False))
+    assert all(" ".join(note.split()) in text for note in notes)

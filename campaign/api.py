@@ -5,7 +5,7 @@
     client = Client()
     client.submit("specs/ep_resreg.yaml")
     for run in client.wait("ep_resreg"):
-        print(run.run, run.result, run.metrics["val/ce"].best)
+        print(run.run, run.result, run.metrics["val/ce"]["best"])
 
 What is written goes into the store as a request, and that commit is the acknowledgement; what is read
 comes from the store. Errors are CampaignError and SpecErrors: the message says what to do.
@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign import control
-from campaign.details import RunDetails, details_of
+from campaign.details import RunDetails, details_of, log_of
 from campaign.errors import ControllerDown, NoCheckpoint, NotFound, TimedOut, WrongState
 from campaign.follower import Follower
 from campaign.home import Home
 from campaign.naming import RunName
 from campaign.rows import AlertRow, CampaignRow, CheckpointRow, RunRow
 from campaign.views import Reader
-from specs.files import AttemptFiles
 
 if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from campaign.checks.finding import Finding
@@ -123,7 +122,10 @@ class Client:
         found = resume_plan(state, record, origin)
         if not isinstance(found, Ready):
             raise NoCheckpoint(f"{'/'.join(name)} is not resumed: {found.why}")
-        return self._ask("resume", {"run": list(name), "origin": origin})
+        answer = self._ask("resume", {"run": list(name), "origin": origin})
+        if "not resumed" in answer:  # something happened to it since it was looked at
+            raise WrongState(answer)
+        return answer
 
     def release(self, device: str) -> str:
         """Lift the quarantine of a device. Raises NotFound if there is none."""
@@ -209,27 +211,17 @@ class Client:
     def alerts(self, about: str | None = None) -> list[AlertRow]:
         """Alerts of a campaign, of a run, or all. Raises NotFound."""
         with self.reader() as reader:
-            return reader.alerts(*self._about(reader, about))
+            return reader.alerts(*reader.find_either(about))
 
     def checkpoints(self, about: str | None = None) -> list[CheckpointRow]:
         """Checkpoints of a campaign, of a run, or all. Raises NotFound."""
         with self.reader() as reader:
-            return reader.checkpoints(*self._about(reader, about))
+            return reader.checkpoints(*reader.find_either(about))
 
     def log(self, run: str, attempt: int | None = None) -> Path:
         """The log of an attempt, by default the newest. Raises NotFound."""
         with self.reader() as reader:
-            campaign, name = reader.find_run(run)
-            found = {a.number: a for a in reader.attempts(campaign, name)}
-        if not found:
-            raise NotFound(f"{campaign}/{name} has no attempt yet, so there is no log")
-        number = max(found) if attempt is None else attempt
-        if number not in found:
-            raise NotFound(f"{campaign}/{name} has attempts 1 to {max(found)}, not {number}")
-        log = AttemptFiles(root=Path(found[number].directory)).log
-        if not log.exists():
-            raise NotFound(f"{log} is not on this machine; the attempt ran on {found[number].host}")
-        return log
+            return log_of(reader, reader.find_run(run), attempt)
 
     def follow(self, campaign: str) -> Follower:
         """A campaign, to look at again and again. Raises NotFound."""
@@ -283,14 +275,6 @@ class Client:
             yield store
         finally:
             store.close()
-
-    def _about(self, reader: Reader, about: str | None) -> tuple[str | None, str | None]:
-        """What a name means: nothing, a campaign, or a run."""
-        if about is None:
-            return None, None
-        if any(row.name == about for row in reader.campaigns()):
-            return about, None
-        return reader.find_run(about)
 
     def _stop(self, runs: Sequence[str], *, kill: bool, reason: str) -> list[str]:
         names = [self.find_run(run) for run in runs]

@@ -103,7 +103,8 @@ def wait_gone(
         if not identity.wait_gone(controller.identity, deadline):
             raise ControllerDown(
                 f"the controller, process {controller.identity.pid}, has not ended after "
-                f"{deadline:.0f} s; the end of {home.controller_log}:\n{tail(home)}"
+                f"{deadline:.0f} s; the end of {home.controller_log}:\n{tail(home)}\n"
+                "  if it waits for runs that cannot be stopped: campaign down, without --stop-runs"
             )
 
 

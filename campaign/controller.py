@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -17,7 +17,7 @@ from campaign import events as e
 from campaign import orders as o
 from campaign.decide import Decision, decide
 from campaign.hosts import desk
-from campaign.hosts.port import Liveness, Observation, Order, OrderAction
+from campaign.hosts.port import Order, OrderAction
 from campaign.launching import launch_of
 from campaign.links import Facts, Link
 from campaign.state import Attempt, AttemptId, Campaign, State
@@ -40,10 +40,12 @@ class Controller:
         facts: Facts,
         clock: Callable[[], float],
         say: Callable[[str], None],
+        quiet: float | None = None,
+        idle_limit: int | None = None,
     ) -> None:
         self.store, self.link, self.facts = store, link, facts
         self.clock, self.say = clock, say
-        self.state: State = store.load()
+        self.state: State = _with_limits(store.load(), quiet, idle_limit)
         self.going_down: bool | None = None  # True: runs are stopped first
         self._epoch = -1
         self._version = -1
@@ -214,6 +216,13 @@ class Controller:
         self._perform(o.ReapAttempt(attempt=attempt.id, order=order))
 
 
+def _with_limits(state: State, quiet: float | None, idle_limit: int | None) -> State:
+    """The state with the GPU etiquette of the configuration."""
+    if quiet is not None:
+        state = replace(state, policy=replace(state.policy, quiet=quiet))
+    return state if idle_limit is None else replace(state, idle_limit=idle_limit)
+
+
 def attempt_of(directory: str) -> AttemptId:
     """The attempt whose files lie in ``<home>/<campaign>/<run>/attempt-<n>``."""
     path = Path(directory)
@@ -223,10 +232,3 @@ def attempt_of(directory: str) -> AttemptId:
 def _matters(event: e.Event, decision: Decision) -> bool:
     """Whether placement may come out differently now."""
     return not isinstance(event, e.Tick) and bool(decision.records)
-
-
-def sleep_clock() -> float:
-    return time.time()
-
-
-__all__ = ["Controller", "Liveness", "Mapping", "Observation", "attempt_of"]

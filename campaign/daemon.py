@@ -139,7 +139,15 @@ def main(argv: list[str] | None = None) -> int:
             home, tracking_uri=settings.mlflow.tracking_uri, clock=time.monotonic
         )
         store = Store(home.store)
-        controller = Controller(store=store, link=link, facts=facts, clock=time.time, say=say)
+        controller = Controller(
+            store=store,
+            link=link,
+            facts=facts,
+            clock=time.time,
+            say=say,
+            quiet=settings.gpus.quiet,
+            idle_limit=settings.gpus.idle_memory_mib << 20,
+        )
         daemon = Daemon(home, controller, tend=publisher.tend, idle_exit=options.idle_exit)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, daemon.on_signal)

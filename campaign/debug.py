@@ -83,15 +83,23 @@ class Foreground:
     def _controller(self, stack: ExitStack) -> Controller:
         facts: Facts = queue.SimpleQueue()
         name = host_name()
-        slots = config.load(self._home.root).settings.home.cpu_slots
+        settings = config.load(self._home.root).settings
         watcher = WatcherThread()
         stack.callback(watcher.close)
-        host = local_host(self._home.root, name=name, cpu_slots=slots)
+        host = local_host(self._home.root, name=name, cpu_slots=settings.home.cpu_slots)
         link = LocalLink(facts, host, name, watcher.sync)
         stack.callback(link.close, stop_plane=True)
         store = Store(self._home.store)
         stack.callback(store.close)
-        return Controller(store=store, link=link, facts=facts, clock=time.time, say=self._say)
+        return Controller(
+            store=store,
+            link=link,
+            facts=facts,
+            clock=time.time,
+            say=self._say,
+            quiet=settings.gpus.quiet,
+            idle_limit=settings.gpus.idle_memory_mib << 20,
+        )
 
 
 def _over(controller: Controller, campaign: str) -> bool:

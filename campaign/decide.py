@@ -198,6 +198,7 @@ def _host_seen(state: State, event: e.HostSeen, now: float) -> Decision:
         facts.devices,
         ours_on(state, facts),
         now,
+        idle_limit=state.idle_limit,
     )
     notes = () if before is not None and before.up else (f"host {facts.host} is here",)
     return Decision(

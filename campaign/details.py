@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign.errors import NotFound
 from campaign.latency import KillLatency, kill_latency
 from campaign.naming import RunName
 from campaign.rows import AlertRow, AttemptRow, CheckpointRow, EventRow, RunRow
 from campaign.views import Reader
+from specs.files import AttemptFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +42,18 @@ def details_of(reader: Reader, name: RunName) -> RunDetails:
         alerts=tuple(reader.alerts(campaign, run)),
         events=tuple(reader.events(f"{campaign}/{run}")),
     )
+
+
+def log_of(reader: Reader, name: RunName, attempt: int | None) -> Path:
+    """The log of an attempt, by default the newest. Raises NotFound."""
+    found = {a.number: a for a in reader.attempts(*name)}
+    run = "/".join(name)
+    if not found:
+        raise NotFound(f"{run} has no attempt yet, so there is no log")
+    number = max(found) if attempt is None else attempt
+    if number not in found:
+        raise NotFound(f"{run} has attempts 1 to {max(found)}, not {number}")
+    log = AttemptFiles(root=Path(found[number].directory)).log
+    if not log.exists():
+        raise NotFound(f"{log} is not on this machine; the attempt ran on {found[number].host}")
+    return log

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from campaign.errors import ExitCode
-from campaign.rows import AlertRow, AttemptRow, RunRow
+from campaign.rows import NOT_TAKEN, AlertRow, AttemptRow, RunRow
 
 EVALUATION_EVERY = 15.0
 """Seconds between two lines about the evaluations of one run."""
@@ -178,7 +178,8 @@ def _finished(run: RunRow, why: str) -> Line:
 
 def _waits(run: RunRow) -> str:
     """Why a queued run waits, where there is more to say than that it is queued."""
-    return run.reason if run.status == "queued" and run.reason != "queued" else ""
+    plain = ("queued", NOT_TAKEN)
+    return run.reason if run.status == "queued" and run.reason not in plain else ""
 
 
 def _evaluated(old: RunRow | None, run: RunRow) -> Line | None:

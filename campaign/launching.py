@@ -54,9 +54,9 @@ def launch_of(campaign: Campaign, run: Run, attempt: Attempt) -> Launch:
 
 
 def _argv(spec: RunSpec, directory: str) -> tuple[str, ...]:
-    """``-P``: the working directory is the user's, and nothing in it may shadow our modules."""
+    """``-P -E``: nothing in the user's working directory or PYTHONPATH may shadow our modules."""
     module = "trainers.command" if isinstance(spec.trainer, CommandTrainer) else "trainers.entry"
-    return (sys.executable, "-P", "-m", module, directory)
+    return (sys.executable, "-P", "-E", "-m", module, directory)
 
 
 def _cwd(spec: RunSpec, campaign: Campaign) -> str:

@@ -34,6 +34,7 @@ from watchers import actor_ray
 from watchers.actor_ray import WatcherActor
 
 LEASE_DEADLINE = 20.0
+LOOK_EVERY = 0.01
 CHECK_EVERY = 2.0
 
 
@@ -52,16 +53,33 @@ class RayLeaser:
                 f"no Ray node declares {', '.join(missing)}; start the node of {host} with "
                 '`ray start --resources="$(campaign gpus --ray-resources)"`'
             )
+        _await_free(wanted)
         group = placement_group([wanted], strategy="STRICT_PACK", name=name, lifetime="detached")
         if not group.wait(LEASE_DEADLINE):
             remove_placement_group(group)
-            raise TimeoutError(
-                f"Ray did not give {', '.join(wanted)} within {LEASE_DEADLINE:.0f} s"
-            )
+            raise _not_given(wanted)
 
     def release(self, directory: str) -> None:
         if (group := _find_group(_lease_name(directory))) is not None:
             remove_placement_group(group)
+
+
+def _await_free(wanted: Mapping[str, float]) -> None:
+    """Wait until Ray counts the devices as free: a release reaches it within 100 ms.
+
+    A group that is asked for before that waits for a timer of Ray that ticks once a second.
+    """
+    until = time.monotonic() + LEASE_DEADLINE
+    while time.monotonic() < until:
+        free: Mapping[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+        if all(free.get(name, 0.0) >= amount for name, amount in wanted.items()):
+            return
+        time.sleep(LOOK_EVERY)
+    raise _not_given(wanted)
+
+
+def _not_given(wanted: Mapping[str, float]) -> TimeoutError:
+    return TimeoutError(f"Ray did not give {', '.join(wanted)} within {LEASE_DEADLINE:.0f} s")
 
 
 def _lease_name(directory: str) -> str:
@@ -122,6 +140,7 @@ class Plane:
             done, _ = ray.wait([before], timeout=0)
             if not done:
                 return
+            del self._pending[host]  # a failed answer is told once, then the next call is made
             ray.get(before)
         self._pending[host] = self._watchers[host].sync.remote(list(directories))
 

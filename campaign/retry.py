@@ -11,7 +11,6 @@ _DETERMINISTIC = {
     FailureClass.CUDA_OOM: "the same memory would be asked for again",
     FailureClass.TIMEOUT: "its time was up",
 }
-START_TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +24,18 @@ class GiveUp:
     why: str
 
 
-def after(run: Run, ending: Ending) -> Retry | GiveUp:
+def after(run: Run, ending: Ending, *, said_so: bool = False) -> Retry | GiveUp:
     """What follows an attempt that no rule and no user stopped.
+
+    ``said_so``: the trainer itself stated the failure; that it could not start (a text that is not
+    there, a program that is not found) then is no matter of luck.
 
     A loss (reboot, shim killed) has a budget of its own: it says nothing about the run.
     A checkpoint that failed its hash is set aside and the one before is tried, as a crash.
     """
     policy = run.spec.retry
+    if said_so and ending.failure_class is FailureClass.COULD_NOT_START:
+        return GiveUp(why="it would not start the next time either")
     if ending.result is Result.LOST or ending.failure_class in (
         FailureClass.PREEMPTED,
         FailureClass.COULD_NOT_START,

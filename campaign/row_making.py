@@ -8,9 +8,7 @@ from typing import Any
 
 from campaign.naming import RunName
 from campaign.pace import Eta, Leg, MetricCell, eta_of, merged_metrics
-from campaign.rows import AlertRow, AttemptRow, CampaignRow, CheckpointRow, RunRow
-
-_SUBMITTED = "submitted; waits for a controller to take it"
+from campaign.rows import NOT_TAKEN, AlertRow, AttemptRow, CampaignRow, CheckpointRow, RunRow
 
 
 def run_rows(runs: Sequence[Any], attempts: Iterable[AttemptRow]) -> list[RunRow]:
@@ -37,7 +35,7 @@ def attempt_rows(found: Sequence[Any]) -> list[AttemptRow]:
 
 def waiting_run(campaign: str, run: str, spec: Mapping[str, Any]) -> RunRow:
     trainer, metric = spec["trainer"], spec["certify"]["metric"]
-    status = {"status": "queued", "why": _SUBMITTED}
+    status = {"status": "queued", "why": NOT_TAKEN}
     return run_row(campaign, run, [status, 0, trainer.get("steps"), metric, {}], ())
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from campaign.pace import Eta, MetricCell
 
+NOT_TAKEN = "submitted; waits for a controller to take it"
+"""Why a run waits that no controller has seen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignRow:

@@ -53,7 +53,7 @@ def schedule(state: State, now: float) -> Scheduled:
         and isinstance(run.status, Queued)
         and run.status.not_before <= now
     ]
-    placed = place(waiting, _device_states(state), now, problems=_problems(state))
+    placed = place(waiting, _device_states(state), now, state.policy, _problems(state))
     records: list[AnyRecord] = []
     orders: list[AnyOrder] = []
     notes: list[str] = []

@@ -81,7 +81,7 @@ def _after_verdict(
 
 
 def _after_crash(state: State, run: Run, attempt: Attempt, ending: Ending, now: float) -> Outcome:
-    outcome = retry.after(run, ending)
+    outcome = retry.after(run, ending, said_so=attempt.trainer_failure is not None)
     if isinstance(outcome, retry.GiveUp):
         reason = f"{ending.reason}; not tried again: {outcome.why}"
         return _done(run, ending.model_copy(update={"reason": reason}), now)

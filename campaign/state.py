@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from campaign.gpus.etiquette import Sight
+from campaign.gpus.etiquette import IDLE_LIMIT, Sight
 from campaign.hosts.port import Cursor, HostFacts
+from campaign.placement import Policy
 from specs.run import RunSpec
 
 RunId = tuple[str, str]
@@ -289,6 +290,8 @@ class State:
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
     sights: Mapping[str, HostSights] = field(default_factory=dict)
     alerts: frozenset[tuple[str, str, int, str]] = frozenset()
+    policy: Policy = field(default_factory=Policy)
+    idle_limit: int = IDLE_LIMIT  # bytes that a GPU without processes may hold
 
     def apply(self, records: Iterable[AnyRecord]) -> State:
         """The state after these records took the place of their older selves."""

@@ -29,9 +29,11 @@ class OtherContent(WrongState):
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What a profile means. ``others``: profile -> its size, and its work relative to this one."""
+    """What a profile means. ``steps``: of all its runs together, as far as they are known; ``others``:
+    profile -> its size, and its work relative to this one."""
 
     text: str
+    steps: int
     others: Mapping[str, str]
 
 
@@ -115,7 +117,8 @@ def size(read: Read) -> Size:
     for name, other in other_profiles(read.text, read.profile, Path.cwd()).items():
         parts = (size_of(other), ratio(work_of(other), work))
         others[name] = "; ".join(part for part in parts if part)
-    return Size(text=size_of(runs), others=others)
+    steps = sum(run["trainer"].get("steps", 0) for run in runs)
+    return Size(text=size_of(runs), steps=steps, others=others)
 
 
 def _other_content(before: Before, new: CampaignSpec) -> str:
@@ -143,7 +146,6 @@ def _other_content(before: Before, new: CampaignSpec) -> str:
 
 def _planned(name: str, run: RunSpec, record: Campaign, known: Known) -> PlannedRun:
     trainer, warm = run.trainer, run.start.warm_from
-    is_command = isinstance(trainer, CommandTrainer)
     return PlannedRun(
         run=name,
         trainer=trainer.kind,
@@ -154,7 +156,9 @@ def _planned(name: str, run: RunSpec, record: Campaign, known: Known) -> Planned
         devices=_candidates(run, known),
         argv=trainer.argv if isinstance(trainer, CommandTrainer) else (),
         cwd=(trainer.cwd if isinstance(trainer, CommandTrainer) else None) or record.cwd,
-        env=tuple(sorted({*record.env, *(trainer.env if is_command else ())})),
+        env=tuple(
+            sorted({*record.env, *(trainer.env if isinstance(trainer, CommandTrainer) else ())})
+        ),
         rules=tuple(f"{rule_name(rule)}: {rule.action.value}" for rule in run.watch),
     )
 

@@ -208,6 +208,14 @@ class Reader:
         """The campaign of that name. Raises NotFound."""
         return naming.find_campaign(text, [row.name for row in self.campaigns()])
 
+    def find_either(self, text: str | None) -> tuple[str | None, str | None]:
+        """(campaign, run) that is meant: both None for everything. Raises NotFound."""
+        if text is None:
+            return None, None
+        if any(row.name == text for row in self.campaigns()):
+            return text, None
+        return self.find_run(text)
+
     # ------------------------------------------------------------ inside
 
     def _query(self, sql: str, arguments: Sequence[object] = ()) -> list[Any]:

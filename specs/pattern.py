@@ -27,6 +27,8 @@ def compile_pattern(text: str) -> LinePattern:
     """Raises ValueError with a sentence that says what is wrong and what would be right."""
     try:
         regex = re.compile(text)
+    except (OverflowError, RecursionError):
+        raise ValueError("must be a regular expression that can be compiled") from None
     except re.error as error:
         where = "" if error.pos is None else f" at character {error.pos + 1}"
         raise ValueError(f"must be a regular expression; {error.msg}{where}") from None

@@ -77,6 +77,7 @@ class _Loop:
     saved: int
     pace: Pace
     measured: dict[str, float] = field(default_factory=dict)
+    trained: frozenset[str] = frozenset()
 
     def run(self) -> Outcome:
         trainer = self.trainer
@@ -110,6 +111,7 @@ class _Loop:
             self.session.metrics.emit(self.trainer.step + 1, error.metrics)
             raise
         self.session.metrics.reach(self.trainer.step)
+        self.trained = frozenset(metrics)
         return metrics
 
     def log(self, metrics: Mapping[str, float]) -> None:
@@ -137,6 +139,7 @@ class _Loop:
                 raise NonFinite(f"the state after the last step, {step}, is not finite")
             session.events.note(f"no checkpoint of step {step}: its state is not finite")
             return
+        session.metrics.emit(step, self.not_said_yet(evidence.metrics))
         evidence = Evidence(finite=True, metrics={**evidence.metrics, **self.measured})
         try:
             self.write(snapshot, evidence, must=must)
@@ -144,6 +147,12 @@ class _Loop:
             if must:
                 raise
             session.events.note(f"no checkpoint of step {step}: {error}")
+
+    def not_said_yet(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """What only the evidence measures, such as the spectrum: worth a curve of its own."""
+        return {
+            k: v for k, v in metrics.items() if k not in self.measured and k not in self.trained
+        }
 
     def write(self, snapshot: Snapshot, evidence: Evidence, *, must: bool) -> None:
         step, session = self.trainer.step, self.session

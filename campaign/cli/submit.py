@@ -14,7 +14,7 @@ from campaign.cli.follow import follow, teller
 from campaign.cli.grid import Cell, Column, Row
 from campaign.cli.options import HomeOption, JsonOption, client
 from campaign.cli.output import put, put_grid, put_json, talk, talk_all, talk_next
-from campaign.cli.words import short_device
+from campaign.cli.words import count, short_device
 from campaign.errors import ExitCode
 from campaign.rows import RunRow
 
@@ -141,14 +141,17 @@ def _put_submission(here: Client, made: Submission, *, as_json: bool, quiet: boo
     if as_json:
         put_json([{**vars(made), "attached": made.attached, "finished": done}])
     elif not quiet:
-        attached = f"attached to {made.campaign}: {done} of {len(runs)} runs finished"
-        put(attached if made.attached else f"submitted {made.campaign}: {len(made.runs)} runs")
+        attached = f"attached to {made.campaign}: {done} of {count(len(runs), 'run')} finished"
+        new = f"submitted {made.campaign}: {count(len(made.runs), 'run')}"
+        put(attached if made.attached else new)
     talk_all((f"note: {text}" for text in made.warnings), "notice")
     _talk_size(made.profile, made.size)
 
 
 def _talk_size(profile: str | None, size: Size) -> None:
     talk(f"profile {profile}: {size.text}" if profile else size.text)
+    if size.steps:
+        talk("  how long that takes is shown once a run has done 50 steps", "dim")
     for name, text in size.others.items():
         talk(f"  --profile {name} takes the other: {text}", "dim")
 

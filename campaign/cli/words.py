@@ -7,6 +7,11 @@ import time
 _DAY = 86400.0
 
 
+def count(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def duration(seconds: float) -> str:
     """``45s``, ``12m``, ``3.5h``, ``2.1d``."""
     if seconds < 60:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -71,5 +72,6 @@ def local_host(home: Path, *, name: str | None = None, cpu_slots: int | None = N
         probe=probe_for(name, os.environ),
         cpu_slots=usable_cpus() if cpu_slots is None else cpu_slots,
         name=name,
+        probe_argv=(sys.executable, "-P", "-m", "campaign.gpus.inventory", name),
     )
     return SiteHost(inner, home, name)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 
 from campaign import ray_head
 from tests.bench.report import Result, Row
 from tests.bench.stage import Stage
 
 WITHOUT = "start of `true` by the supervisor, no lease"
-WITH = "lease, then the same start"
-LEASE = "lease of one device"
 RELEASE = "release"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """``lease``: Ray's part alone. ``start``: with the start that follows."""
+
+    lease: str
+    start: str
+
+
+IDLE = Case(lease="lease of an idle device", start="the same start, idle device leased")
+AGAIN = Case(lease="lease of a device just released", start="the same start, device just released")
 
 
 def measure(stage: Stage) -> Result:
@@ -28,5 +39,9 @@ def measure(stage: Stage) -> Result:
         rows=tuple(
             Row(what=what, samples=tuple(seconds), against=None if what == WITHOUT else WITHOUT)
             for what, seconds in samples.items()
+        ),
+        notes=(
+            "a queue leases a device just released: Ray counts it as free again with its next report, "
+            "every 100 ms",
         ),
     )

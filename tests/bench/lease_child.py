@@ -17,11 +17,11 @@ from campaign.home import Home
 from campaign.hosts.port import Host, Launch
 from campaign.ray_link import Plane, RayLeaser, connect
 from specs.files import AttemptFiles
-from tests.bench.lease import LEASE, RELEASE, WITH, WITHOUT
+from tests.bench.lease import AGAIN, IDLE, RELEASE, WITHOUT, Case
 from tests.bench.stage import await_that
 
-REPEATS = 24
-_WARM_UP = 2
+ROUNDS = 16
+_WARM_UP = 1
 
 
 def main(home_root: str, result: str) -> None:
@@ -29,16 +29,16 @@ def main(home_root: str, result: str) -> None:
     connect(home, None, None)
     name, host = next(iter(Plane(home, None).new_hosts().items()))
     device = next(d.id for d in host.describe().devices.devices if d.id.startswith("cpu:"))
-    samples: dict[str, list[float]] = {WITHOUT: [], LEASE: [], WITH: [], RELEASE: []}
-    for turn in range(2 * (REPEATS + _WARM_UP)):
+    samples: dict[str, list[float]] = {}
+    # A B B A: the first B finds a device that no group has held for a whole run
+    for turn, case in enumerate((None, IDLE, AGAIN, None) * (ROUNDS + _WARM_UP)):
         launch = _launch(home, device, turn)
-        if turn % 4 in (0, 3):  # A B B A
-            taken = {WITHOUT: _start(host, launch)}
-        else:
-            taken = _leased(host, name, launch)
-        if turn >= 2 * _WARM_UP:
+        taken = (
+            {WITHOUT: _start(host, launch)} if case is None else _leased(host, name, launch, case)
+        )
+        if turn >= 4 * _WARM_UP:
             for what, seconds in taken.items():
-                samples[what].append(seconds)
+                samples.setdefault(what, []).append(seconds)
     Path(result).write_text(json.dumps(samples))
 
 
@@ -52,7 +52,7 @@ def _start(host: Host, launch: Launch) -> float:
     return taken
 
 
-def _leased(host: Host, name: str, launch: Launch) -> dict[str, float]:
+def _leased(host: Host, name: str, launch: Launch, case: Case) -> dict[str, float]:
     leaser = RayLeaser()
     began = time.perf_counter()
     leaser.lease(launch.directory, name, launch.devices)
@@ -60,7 +60,8 @@ def _leased(host: Host, name: str, launch: Launch) -> dict[str, float]:
     start = _start(host, launch)
     began = time.perf_counter()
     leaser.release(launch.directory)
-    return {LEASE: lease, WITH: lease + start, RELEASE: time.perf_counter() - began}
+    released = time.perf_counter() - began
+    return {case.lease: lease, case.start: lease + start, RELEASE: released}
 
 
 def _launch(home: Home, device: str, number: int) -> Launch:

@@ -16,7 +16,7 @@ from tests.bench.submit import campaign_file
 
 RUNS = 200
 SLOTS = 2
-PEER_REPEATS = 5
+PEER_REPEATS = 3
 DEADLINE = 400.0
 
 FLOOR = "xargs -P2, the floor"

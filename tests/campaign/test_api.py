@@ -108,35 +108,26 @@ def test_a_plan_writes_nothing(client: Client) -> None:
     assert not client.home.root.exists()
 
 
-_SUBMIT = """
-import sys, time
-from campaign.api import Client
-from specs.run import CampaignSpec
-from tests.campaign.worlds import spec
-made = Client(sys.argv[1]).submit(CampaignSpec(campaign=sys.argv[2], runs={"a": spec()}), start=False)
-print(made.campaign, flush=True)
-time.sleep(60)
-"""
-
-
 @pytest.mark.heavy
-def test_a_submit_whose_process_is_killed_after_it_was_acknowledged_is_there(
-    client: Client,
+def test_a_submit_whose_process_is_killed_once_it_said_so_is_there(
+    client: Client, tmp_path: Path
 ) -> None:
-    root = Path(__file__).parents[2]
+    file = tmp_path / "c.yaml"
+    file.write_text('{campaign: c, runs: {a: {trainer: {kind: command, argv: ["true"]}}}}')
     for number in range(5):
+        words = ["submit", str(file), "--no-start", "--as", f"c{number}"]
         submit = subprocess.Popen(
-            [sys.executable, "-c", _SUBMIT, str(client.home.root), f"c{number}"],
+            [sys.executable, "-m", "campaign.cli.main", "--home", str(client.home.root), *words],
             stdout=subprocess.PIPE,
-            cwd=root,
+            stderr=subprocess.DEVNULL,
         )
         assert submit.stdout is not None
-        acknowledged = submit.stdout.readline().decode().strip()
+        acknowledged = submit.stdout.readline()
         os.kill(submit.pid, signal.SIGKILL)
         submit.wait()
         submit.stdout.close()
-        assert acknowledged == f"c{number}"
-        assert acknowledged in [row.name for row in client.campaigns()]
+        assert acknowledged == f"submitted c{number}: 1 run\n".encode()
+        assert f"c{number}" in [row.name for row in client.campaigns()]
 
 
 # ---------------------------------------------------------------- orders

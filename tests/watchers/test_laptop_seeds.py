@@ -105,7 +105,7 @@ def test_no_checkpoint_from_the_onset_on_stays_certified(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_alerts_of_the_demo_fire_in_every_seed(seed: int) -> None:
     for phase, names in (
-        ("redx", {"ce_below_2.25"}),
-        ("scratch", {"ce_below_2.25", "ce_below_2.00"}),
+        ("redx", {"ce_below_2.50"}),
+        ("scratch", {"ce_below_2.50", "ce_below_2.25"}),
     ):
         assert names <= {f.rule for f in judge(phase, seed) if f.kind is Kind.ALERT}

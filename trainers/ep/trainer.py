@@ -152,7 +152,9 @@ class EpTraining:
 
     def _refuse_non_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):
-            raise NonFinite(f"{name} is {value} in training step {self._step + 1}")
+            raise NonFinite(
+                f"{name} is {value} in training step {self._step + 1}", {f"train/{name}": value}
+            )
 
     def evaluate(self) -> Mapping[str, float]:
         """Losses of parameters and average on the validation sequences; the average's residual."""

@@ -66,8 +66,8 @@ def test_an_attached_submit_is_fine_and_other_content_is_refused(cli: Cli, tmp_p
     again = cli("submit", campaign_file(tmp_path), "--no-start")
     other = cli("submit", campaign_file(tmp_path, b={}), "--no-start")
     named = cli("submit", campaign_file(tmp_path, b={}), "--no-start", "--as", "d")
-    assert (first.code, first.out) == (0, "submitted c: 1 runs\n")
-    assert (again.code, again.out) == (0, "attached to c: 0 of 1 runs finished\n")
+    assert (first.code, first.out) == (0, "submitted c: 1 run\n")
+    assert (again.code, again.out) == (0, "attached to c: 0 of 1 run finished\n")
     assert (other.code, other.out) == (ExitCode.WRONG_STATE, "")
     assert "runs.b: absent -> present" in other.err
     assert "--as NAME" in other.err
@@ -124,3 +124,35 @@ def test_the_home_of_the_environment_is_taken(
     monkeypatch.setenv("CAMPAIGN_HOME", str(tmp_path / "z"))
     cli("submit", campaign_file(tmp_path), "--no-start")
     assert (tmp_path / "z" / "campaign.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "follower"),
+    [
+        (["submit", "c.yaml", "--no-start", "--wait"], "campaign.cli.submit.follow"),
+        (["wait", "c"], "campaign.cli.wait.follow"),
+        (["watch"], "campaign.cli.watch.follow"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_ctrl_c_ends_the_following_and_not_the_runs(
+    words: list[str], follower: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    cli("submit", campaign_file(tmp_path), "--no-start")
+    monkeypatch.setattr(follower, interrupted)
+    done = cli(*words)
+    assert done.code == ExitCode.INTERRUPTED
+    assert "the runs of c go on" in done.err
+    assert [
+        request.kind for request in Store(tmp_path / "runs" / "campaign.db").open_requests()
+    ] == ["submit"]
+
+
+def test_a_follower_says_once_that_no_controller_runs(cli: Cli, tmp_path: Path) -> None:
+    cli("submit", campaign_file(tmp_path), "--no-start")
+    done = cli("wait", "c", "--timeout", "0.3")
+    assert done.err.count("no controller runs") == 1
+    assert "campaign up" in done.err

@@ -19,11 +19,16 @@ from campaign.views import Reader
 
 @dataclass(frozen=True, kw_only=True)
 class Gpus:
-    """``problems``: of hosts and probes. ``simulated``: devices come from a script."""
+    """``problems``: of hosts and probes. ``probes``: host -> who looked (real, none, fake, unknown)."""
 
     rows: tuple[DeviceRow, ...]
     problems: tuple[str, ...]
-    simulated: bool
+    probes: Mapping[str, str]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether devices come from a script."""
+        return "fake" in self.probes.values()
 
 
 def known_hosts(home: Home, *, probe: bool) -> Known:
@@ -51,7 +56,7 @@ def gpus(home: Home) -> Gpus:
     return Gpus(
         rows=rows,
         problems=tuple(host_problems(seen.values())),
-        simulated=any(host.facts.devices.probe == "fake" for host in seen.values()),
+        probes={name: host.facts.devices.probe.value for name, host in seen.items()},
     )
 
 

@@ -26,6 +26,7 @@ from campaign.hosts.identity import Identity
 from specs import files
 
 START_DEADLINE = 60.0
+VITAL = ("gcs_server", "raylet")
 
 SETTINGS: Mapping[str, str] = {
     "RAY_AUTH_MODE": "token",
@@ -50,11 +51,15 @@ class RayTrouble(CampaignError):
 
 @dataclass(frozen=True, kw_only=True)
 class RayHead:
-    """A running head: its address and the identity of every process that it was started with."""
+    """A running head: its address and the identity of every process that it was started with.
+
+    ``vital``: without these it is no head any more, whatever else of it still runs.
+    """
 
     address: str
     temp_dir: str
     processes: tuple[Identity, ...]
+    vital: tuple[Identity, ...]
 
 
 def environment(home: Home, *, joining: bool = False) -> dict[str, str]:
@@ -91,6 +96,7 @@ def recorded(home: Home) -> RayHead | None:
         address=found["address"],
         temp_dir=found["temp_dir"],
         processes=tuple(Identity(**p) for p in found["processes"]),
+        vital=tuple(Identity(**p) for p in found["vital"]),
     )
 
 
@@ -117,7 +123,13 @@ def start(home: Home, resources: Mapping[str, int]) -> RayHead:
             start_new_session=True,
         )
     address = _await_address(child, pointer, home)
-    head = RayHead(address=address, temp_dir=str(temp), processes=_tree(child.pid))
+    processes = _tree(child.pid)
+    head = RayHead(
+        address=address,
+        temp_dir=str(temp),
+        processes=processes,
+        vital=(processes[0], *(p for p in processes if _name(p) in VITAL)),
+    )
     _record(home, head)
     return head
 
@@ -129,6 +141,7 @@ def note_processes(home: Home, head: RayHead) -> RayHead:
         address=head.address,
         temp_dir=head.temp_dir,
         processes=tuple(sorted({*head.processes, *alive}, key=lambda p: p.pid)),
+        vital=head.vital,
     )
     if grown != head:
         _record(home, grown)
@@ -136,8 +149,8 @@ def note_processes(home: Home, head: RayHead) -> RayHead:
 
 
 def is_alive(head: RayHead) -> bool:
-    """Whether the head's first process, which watches the others, still runs."""
-    return bool(head.processes) and identity.is_alive(head.processes[0])
+    """Whether all that the head cannot do without still runs."""
+    return bool(head.vital) and all(identity.is_alive(p) for p in head.vital)
 
 
 def end(home: Home, head: RayHead) -> None:
@@ -188,14 +201,24 @@ def _record(home: Home, head: RayHead) -> None:
             "schema": files.SCHEMA,
             "address": head.address,
             "temp_dir": head.temp_dir,
-            "processes": [
-                {
-                    "boot_id": p.boot_id,
-                    "pid": p.pid,
-                    "start_ticks": p.start_ticks,
-                    "cookie": p.cookie,
-                }
-                for p in head.processes
-            ],
+            "processes": [_as_json(p) for p in head.processes],
+            "vital": [_as_json(p) for p in head.vital],
         },
     )
+
+
+def _as_json(process: Identity) -> dict[str, object]:
+    return {
+        "boot_id": process.boot_id,
+        "pid": process.pid,
+        "start_ticks": process.start_ticks,
+        "cookie": process.cookie,
+    }
+
+
+def _name(process: Identity) -> str:
+    """The name of a process of ours; empty where it is gone already."""
+    try:
+        return str(psutil.Process(process.pid).name())
+    except psutil.NoSuchProcess:
+        return ""

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray.util.placement_group import (
@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from campaign import ray_head
 from campaign.gpus.offer import declared, resource_name
 from campaign.home import Home
-from campaign.hosts import desk, identity, runtime, supervisor_ray
+from campaign.hosts import desk, runtime, supervisor_ray
 from campaign.hosts.factory import local_host
 from campaign.hosts.killer import trainer_alive, watcher_killer
 from campaign.hosts.supervisor_ray import RayHost, Supervisor
@@ -35,7 +35,7 @@ from watchers.actor_ray import WatcherActor
 
 LEASE_DEADLINE = 20.0
 LOOK_EVERY = 0.01
-CHECK_EVERY = 2.0
+CHECK_EVERY = 1.0
 
 
 class RayLeaser:
@@ -187,9 +187,9 @@ def main(argv: list[str] | None = None) -> int:
             text=f"Ray is up at {where} after {time.monotonic() - began:.1f} s: {len(hosts)} host(s)"
         )
     )
-    threading.Thread(
-        target=_mind, args=(home, head, plane, service, stop), daemon=True, name="nodes"
-    ).start()
+    threading.Thread(target=_welcome, args=(plane, service, stop), daemon=True).start()
+    if head is not None:
+        threading.Thread(target=_mind, args=(home, head, stop), daemon=True).start()
     for line in sys.stdin:  # until the controller closes it, or is gone
         service.take(desk.MESSAGE.validate_json(line))
     service.close()
@@ -197,25 +197,28 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _mind(
-    home: Home,
-    head: ray_head.RayHead | None,
-    plane: Plane,
-    service: desk.Desk,
-    stop: threading.Event,
-) -> None:
-    """New nodes become hosts; new Ray processes are noted; without Ray this process ends."""
+def _welcome(plane: Plane, service: desk.Desk, stop: threading.Event) -> None:
+    """New nodes become hosts; a Ray that cannot be asked ends this process."""
     while not stop.wait(CHECK_EVERY):
         try:
             for name, host in plane.new_hosts().items():
                 service.add_host(name, host)
-            if head is not None:
-                if not identity.is_alive(head.processes[0]):
-                    raise ConnectionError("the head's process is gone")
-                head = ray_head.note_processes(home, head)
         except Exception as error:  # noqa: BLE001 - whatever it is, Ray cannot be asked any more
-            print(f"Ray is gone: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            os._exit(3)
+            _leave(f"{type(error).__name__}: {error}")
+
+
+def _mind(home: Home, head: ray_head.RayHead, stop: threading.Event) -> None:
+    """Our own head is looked at through its processes: to ask Ray would wait a minute for it."""
+    while not stop.wait(CHECK_EVERY):
+        if not ray_head.is_alive(head):
+            _leave("a process of the head has ended")
+        head = ray_head.note_processes(home, head)
+
+
+def _leave(why: str) -> NoReturn:
+    """At once: Ray's own shutdown would wait for the Ray that is gone."""
+    print(f"Ray is gone: {why}", file=sys.stderr, flush=True)
+    os._exit(3)
 
 
 def _facts_out() -> Callable[[desk.AnyFact], None]:

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS runs (
     target TEXT, key TEXT, run_id TEXT NOT NULL,
     described INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (target, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stores (target TEXT PRIMARY KEY, store_id INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cursors (
     target TEXT, key TEXT, source INTEGER,
     byte_offset INTEGER NOT NULL, anchor BLOB NOT NULL, passing INTEGER NOT NULL,
@@ -112,10 +113,19 @@ class Ledger:
 
     def forget(self, target: str, key: str | None = None) -> None:
         """Publish it (or everything, without ``key``) again from the start."""
-        for table in ("runs", "cursors"):
+        for table in ("cursors", "runs"):
             self._db.execute(
                 f"DELETE FROM {table} WHERE target=? AND (? IS NULL OR key=?)", (target, key, key)
             )
+
+    def bind(self, target: str, store_id: int) -> bool:
+        """Forget what was published if ``target`` is another store than before. Whether it was."""
+        row = self._one("SELECT store_id FROM stores WHERE target=?", target)
+        if row is not None and row[0] == store_id:
+            return False
+        self.forget(target)
+        self._db.execute("INSERT OR REPLACE INTO stores VALUES (?, ?)", (target, store_id))
+        return row is not None
 
     # ------------------------------------------------------------ cursors
 

@@ -58,6 +58,9 @@ class MemoryTarget:
         self.runs: dict[str, MemoryRun] = {}
         self.calls: list[int] = []
 
+    def confirm(self) -> None:
+        return None
+
     def experiment(self, name: str) -> tuple[str, bool]:
         self._check_up()
         experiment_id = self.experiments.setdefault(name, str(len(self.experiments) + 1))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from watchers.mlflow_attempts import Found, load, siblings
 from watchers.mlflow_cursor import Ledger
 from watchers.mlflow_port import Lifecycle, NotActive, Target, Unsure
-from watchers.mlflow_run import Family, RunWriter, Say
+from watchers.mlflow_run import Alone, Family, RunWriter, Say
 
 DOUBTS = 5
 """Failures in a row that tell nothing, after which the points themselves are suspected."""
@@ -25,12 +26,16 @@ DELETED_PAUSE = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Pause:
-    """An attempt that waits. ``until``: of the monotonic clock; ``number``: the how manieth in a row."""
+    """An attempt that waits.
+
+    ``until``: of the monotonic clock; ``number``: the how manieth in a row; ``wanted``: by the user.
+    """
 
     until: float
     why: str
     number: int
     unsure: bool = False
+    wanted: bool = False
 
 
 class Mirror:
@@ -42,6 +47,7 @@ class Mirror:
         ledger: Ledger,
         *,
         say: Say,
+        alone: Alone = nullcontext,
         experiment: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,7 +57,11 @@ class Mirror:
         self._ledger = ledger
         self._clock = clock
         self._writer = RunWriter(
-            target=target, ledger=ledger, say=self._say_once, experiment=experiment
+            target=target,
+            ledger=ledger,
+            say=self._say_once,
+            alone=alone,
+            experiment=experiment,
         )
         self._loaded: dict[Path, Found] = {}
         self._done: set[Path] = set()
@@ -64,14 +74,15 @@ class Mirror:
 
     @property
     def paused(self) -> dict[Path, str]:
-        """Attempts that could not be published when they were last tried, and why."""
-        return {path: pause.why for path, pause in self._pauses.items()}
+        """Attempts that could not be published when last tried, and why; not those that a user deleted."""
+        return {path: pause.why for path, pause in self._pauses.items() if not pause.wanted}
 
     def advance(self, attempts: Iterable[Path]) -> bool:
         """One pass: a piece of each attempt that lies in one of the directories. More to do at once?
 
-        Raises Unavailable; what was done until then is kept.
+        Raises Unavailable or Replaced; what was done until then is kept.
         """
+        self._target.confirm()
         moved = False
         for directory in sorted(set(attempts) - self._done):
             attempt = self._load(directory)
@@ -131,20 +142,20 @@ class Mirror:
             return True
         if state is Lifecycle.DELETED:
             why = "its run was deleted in MLflow and stays so; if it is restored, it is completed"
-            self._wait(directory, why, seconds=DELETED_PAUSE)
+            self._wait(directory, why, wanted=True)
         else:
             self._wait(directory, why)
         return False
 
     def _wait(
-        self, directory: Path, why: str, *, seconds: float | None = None, unsure: bool = False
+        self, directory: Path, why: str, *, unsure: bool = False, wanted: bool = False
     ) -> None:
         before = self._pauses.get(directory)
         number = 1 if before is None or before.unsure != unsure else before.number + 1
-        seconds = min(LONGEST_PAUSE, 2.0 ** (number - 1)) if seconds is None else seconds
+        seconds = DELETED_PAUSE if wanted else min(LONGEST_PAUSE, 2.0 ** (number - 1))
         self._say_once(f"{_name(directory)}: {why}")
         self._pauses[directory] = Pause(
-            until=self._clock() + seconds, why=why, number=number, unsure=unsure
+            until=self._clock() + seconds, why=why, number=number, unsure=unsure, wanted=wanted
         )
 
     def _say_once(self, text: str) -> None:

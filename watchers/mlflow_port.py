@@ -75,6 +75,10 @@ class Unsure(TrackingProblem):
     """It failed in a way that does not tell whether trying again can help."""
 
 
+class Replaced(Exception):
+    """The store that was opened is not there any more: a new publisher has to open it anew."""
+
+
 class NotActive(TrackingProblem):
     """The run, or its experiment, was deleted."""
 
@@ -96,6 +100,10 @@ class Target(Protocol):
     @property
     def uri(self) -> str:
         """Where it is, without secrets: cursors are kept for each."""
+        ...
+
+    def confirm(self) -> None:
+        """Raises Replaced if the store was removed or another one stands in its place."""
         ...
 
     def experiment(self, name: str) -> tuple[str, bool]:

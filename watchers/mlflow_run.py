@@ -8,6 +8,7 @@ end is written last.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from specs.files import MetricLine
@@ -24,18 +25,21 @@ Family = Mapping[int, Found]
 """The attempts of one run, by number."""
 
 Say = Callable[[str], None]
+Alone = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(kw_only=True)
 class RunWriter:
     """``experiment``: everything goes into this one; None: the campaign's name.
 
+    ``alone``: entered while a run is looked for and made, so that no other process makes it as well;
     ``published``: points that the store accepted, replayed ones too.
     """
 
     target: Target
     ledger: Ledger
     say: Say
+    alone: Alone
     experiment: str | None = None
     published: int = 0
 
@@ -71,7 +75,8 @@ class RunWriter:
         uri, key = self.target.uri, attempt.described.key
         entry = self.ledger.entry(uri, key)
         if entry is None:
-            run_id = self._find_or_create(attempt)
+            with self.alone():
+                run_id = self._find_or_create(attempt)
             self.ledger.remember(uri, key, run_id)
             entry = Entry(run_id=run_id, described=False, settled=False)
         if not entry.described:
@@ -102,15 +107,14 @@ class RunWriter:
             self.target.log_params(run_id, params_of(one))
         except Refused as error:
             self.say(f"{who}: its params are not all in MLflow: {error}")
-        self._artifacts(attempt, run_id, ("spec.json",))
         if (missing := unknown_ancestor(one.attempt, _described(family))) is not None:
             self.say(
                 f"{who}: attempt {missing}, which it goes on from, is not here: its curve begins later"
             )
-        self._link(family, child=max((n for n in family if n < one.attempt), default=None),
-                   parent=one.attempt)  # fmt: skip
-        self._link(family, child=one.attempt,
-                   parent=min((n for n in family if n > one.attempt), default=None))  # fmt: skip
+        before = max((n for n in family if n < one.attempt), default=None)
+        self._link(family, child=before, parent=one.attempt)
+        after = min((n for n in family if n > one.attempt), default=None)
+        self._link(family, child=one.attempt, parent=after)
 
     def _link(self, family: Family, *, child: int | None, parent: int | None) -> None:
         """Hang the run of an attempt below that of the next one, so that a list shows one a run."""
@@ -142,8 +146,8 @@ class RunWriter:
         if read.restarted:
             self.say(f"{of.files.metrics} is another file than before; published from its start")
         if read.bad:
-            self.say(f"{of.files.metrics}: {read.bad} lines before byte {read.position.offset}"
-                     " are no metric lines")  # fmt: skip
+            where = f"before byte {read.position.offset}"
+            self.say(f"{of.files.metrics}: {read.bad} lines {where} are no metric lines")
         if read.position == at:
             return False
         self._send(
@@ -173,15 +177,15 @@ class RunWriter:
     # ------------------------------------------------------------ the end
 
     def _finish(self, attempt: Found, entry: Entry, ended: Ending) -> None:
-        self._artifacts(attempt, entry.run_id, ("env.json", "kill.json", "exit.json"))
         self.target.set_tags(entry.run_id, end_tags(ended))
         known = None if ended.ended_at is None else round(ended.ended_at * 1000)
         end_time = known if known is not None else last_time(attempt) or start_time(attempt)
         self.target.end(entry.run_id, ended.status, end_time)
+        self._artifacts(attempt, entry.run_id)  # last: where they cannot be kept, the rest stands
         self.ledger.mark_settled(self.target.uri, attempt.described.key)
 
-    def _artifacts(self, attempt: Found, run_id: str, names: tuple[str, ...]) -> None:
-        for name in names:
+    def _artifacts(self, attempt: Found, run_id: str) -> None:
+        for name in ("spec.json", "env.json", "kill.json", "exit.json"):
             path = attempt.files.root / name
             if not path.is_file():
                 continue

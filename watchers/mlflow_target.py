@@ -7,9 +7,10 @@ NaN. Two points of a run are one if key, step, timestamp and value are the same.
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from watchers.mlflow_port import (
     NotActive,
     Point,
     Refused,
+    Replaced,
     RunStatus,
     TrackingProblem,
     Unavailable,
@@ -49,24 +51,28 @@ _UNSURE = frozenset({"INTERNAL_ERROR", "INVALID_STATE", "DATA_LOSS", "NOT_IMPLEM
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 
 
-def open_sqlite(path: Path) -> bool:
-    """Make the store in ``path`` ready for a writer beside readers; whether it had to be made.
+def open_sqlite(path: Path) -> int:
+    """Make the store in ``path`` ready for a writer beside readers. Its id: another file, another id.
 
     Under a lock, because MLflow's own making of tables does not bear company.
     """
     with locked(path.with_name(STORE_LOCK)):
-        new = not path.exists()
-        with sqlite3.connect(path, timeout=30.0) as db:
+        with closing(sqlite3.connect(path, timeout=30.0)) as db:
             db.execute("PRAGMA journal_mode=WAL")
+            store_id = int(db.execute("PRAGMA user_version").fetchone()[0])
+            if store_id == 0:  # mlflow leaves this field of the file header alone
+                store_id = secrets.randbelow(2**31 - 1) + 1
+                db.execute(f"PRAGMA user_version={store_id}")
         path.chmod(0o600)
-        SqlAlchemyStore(f"sqlite:///{path}", str(path.parent / ARTIFACTS))
-    return new
+        make_tables: Any = SqlAlchemyStore  # mlflow says nothing about its types
+        make_tables(f"sqlite:///{path}", str(path.parent / ARTIFACTS))
+    return store_id
 
 
 class MlflowTarget:
-    """A tracking store by its URI, which `check_uri` has accepted.
+    """A tracking store by its URI, which `check_uri` has accepted. Raises TrackingProblem.
 
-    ``is_new``: it was made just now, so nothing that was published is in it. Raises TrackingProblem.
+    ``store_id``: of an SQLite store; None where there is no telling one store from another.
     """
 
     def __init__(self, uri: str) -> None:
@@ -76,12 +82,24 @@ class MlflowTarget:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self._database = sqlite_path(uri)
         with _translated():
-            self.is_new = self._database is not None and open_sqlite(self._database)
+            self.store_id = None if self._database is None else open_sqlite(self._database)
             self._client = MlflowClient(tracking_uri=uri)
+        self._file = None if self._database is None else self._database.stat().st_ino
 
     @property
     def uri(self) -> str:
         return self._uri
+
+    def confirm(self) -> None:
+        """SQLite goes on writing into a file that was deleted, and nobody would ever see it."""
+        if self._database is None:
+            return
+        try:
+            same = self._database.stat().st_ino == self._file
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise Replaced(f"{self._database} was removed or replaced")
 
     # ------------------------------------------------------------ experiments and runs
 
@@ -170,7 +188,7 @@ class MlflowTarget:
                 self._client.log_artifact(run_id, str(path))
         except (TrackingProblem, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the library of an artifact store raises
+        except Exception as error:  # whatever the library of an artifact store raises
             raise Refused(f"{type(error).__name__}: {error}") from error
 
     def end(self, run_id: str, status: RunStatus, end_time: int | None) -> None:

@@ -28,6 +28,13 @@ _COLUMNS = (
     Column(title="SEEN"),
 )
 
+_PROBES = {
+    "real": "GPUs as NVML sees them",
+    "none": "no NVML library, so no GPU",
+    "fake": "SIMULATED GPUs",
+    "unknown": "NVML gives no answer, so nothing is known of its GPUs",
+}
+
 
 def gpus(
     as_json: JsonOption = False,
@@ -62,6 +69,7 @@ def gpus(
         put_json(found.rows)
     else:
         put_grid(_COLUMNS, [_row(row) for row in found.rows], note="WHY")
+    talk(", ".join(f"{host}: {_PROBES[probe]}" for host, probe in found.probes.items()), "dim")
     talk_all(found.problems, "notice")
     talk_next("campaign ls", "campaign config show")
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+CONFIDENCE = 0.9
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -23,16 +25,46 @@ def summary(samples: Sequence[float]) -> Summary:
     """Raises ValueError where there is no sample."""
     if not samples:
         raise ValueError("nothing was measured")
-    if len(samples) == 1:
-        return Summary(n=1, median=samples[0], low=samples[0], high=samples[0])
-    low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return Summary(n=len(samples), median=median, low=low, high=high)
+    return Summary(
+        n=len(samples),
+        median=statistics.median(samples),
+        low=percentile(samples, 25),
+        high=percentile(samples, 75),
+    )
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
     """The smallest sample that ``percent`` % of all do not exceed; of fewer than 100 the p99 is the largest."""
     ordered = sorted(samples)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """It holds the true median with probability ``confidence``."""
+
+    low: float
+    high: float
+    confidence: float
+
+
+def median_interval(samples: Sequence[float]) -> Interval:
+    """The sign test's interval for the median, of at least CONFIDENCE where there are enough samples.
+
+    Each of n independent samples lies below the true median with probability 1/2, whatever their
+    distribution; so from the (k+1)-smallest to the (k+1)-largest is an interval that misses it with
+    probability 2 sum_{i<=k} C(n, i) / 2^n. The largest such k is taken: a few outliers do not count.
+    """
+    ordered, k = sorted(samples), 0
+    while 2 * (k + 1) < len(ordered) and _confidence(len(ordered), k + 1) >= CONFIDENCE:
+        k += 1
+    return Interval(
+        low=ordered[k], high=ordered[-1 - k], confidence=max(0.0, _confidence(len(ordered), k))
+    )
+
+
+def _confidence(n: int, k: int) -> float:
+    return 1.0 - 2.0 * sum(math.comb(n, i) for i in range(k + 1)) / 2.0**n
 
 
 class Verdict(StrEnum):
@@ -42,17 +74,8 @@ class Verdict(StrEnum):
 
 
 def verdict(ratios: Sequence[float], *, goal: float) -> Verdict:
-    """Whether the true ratio is at most 1 + ``goal``, as far as paired ratios can say.
-
-    From the smallest to the largest of n independent ratios is an interval that misses the true median
-    with probability 2^(1-n) (the sign test), whatever their distribution; n = 6 gives 97 %. The verdict
-    is UNDECIDED while the goal lies within it.
-    """
-    if min(ratios) > 1 + goal:
+    """Whether the true ratio is at most 1 + ``goal``; UNDECIDED while that lies within the interval."""
+    found = median_interval(ratios)
+    if found.low > 1 + goal:
         return Verdict.SLOWER
-    return Verdict.WITHIN if max(ratios) <= 1 + goal else Verdict.UNDECIDED
-
-
-def confidence(n: int) -> float:
-    """The probability with which the interval of `verdict` holds the true median."""
-    return 1.0 - 2.0 ** (1 - n)
+    return Verdict.WITHIN if found.high <= 1 + goal else Verdict.UNDECIDED

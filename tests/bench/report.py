@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.figures import percentile, summary
 
-SECONDS, RATIO = "s", "x"
 _SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One thing that was measured. ``against``: the row, by its ``what``, that it is compared with."""
+    """One thing that was measured, in seconds. ``against``: the row, by its ``what``, to compare with.
+
+    ``paired``: sample i was taken beside sample i of that row.
+    """
 
     what: str
     samples: tuple[float, ...]
-    unit: str = SECONDS
     against: str | None = None
+    paired: bool = False
     show_p99: bool = False
 
 
@@ -36,10 +37,18 @@ class Result:
         return next(row for row in self.rows if row.what == what)
 
     def ratio(self, row: Row) -> float | None:
-        """Median over the median of the row that it is compared with, measured in the same run."""
+        """To the row that it is compared with: of the medians, or the median of the pairs' ratios."""
         if row.against is None:
             return None
-        return summary(row.samples).median / summary(self.row(row.against).samples).median
+        other = self.row(row.against)
+        if row.paired:
+            return summary(ratios(row, other)).median
+        return summary(row.samples).median / summary(other.samples).median
+
+
+def ratios(row: Row, other: Row) -> tuple[float, ...]:
+    """Of each pair."""
+    return tuple(x / y for x, y in zip(row.samples, other.samples, strict=True))
 
 
 def as_text(result: Result) -> str:
@@ -65,7 +74,6 @@ def as_data(result: Result) -> list[dict[str, Any]]:
         {
             "benchmark": result.name,
             "what": row.what,
-            "unit": row.unit,
             **vars(summary(row.samples)),
             "p99": percentile(row.samples, 99),
             "against": row.against,
@@ -77,31 +85,21 @@ def as_data(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def shown(value: float, unit: str = SECONDS) -> str:
-    """``0.0123`` s as ``12.3 ms``; three digits that count."""
-    if unit == RATIO:
-        return f"{value:.3f}"
-    scale, name = next((s for s in _SCALES if abs(value) >= s[0]), _SCALES[-1])
-    return (
-        f"{value / scale:.3g} {name}"
-        if abs(value / scale) < 1000
-        else f"{value / scale:.0f} {name}"
-    )
+def shown(seconds: float) -> str:
+    """``0.0123`` as ``12.3 ms``; three digits that count."""
+    scale, name = next((s for s in _SCALES if abs(seconds) >= s[0]), _SCALES[-1])
+    value = seconds / scale
+    return f"{value:.3g} {name}" if abs(value) < 1000 else f"{value:.0f} {name}"
 
 
 def _cells(result: Result, row: Row) -> tuple[str, ...]:
     found, ratio = summary(row.samples), result.ratio(row)
-    quartiles = f"{shown(found.low, row.unit)} .. {shown(found.high, row.unit)}"
     return (
         row.what,
         str(found.n),
-        shown(found.median, row.unit),
-        quartiles if found.n > 1 else "",
-        shown(percentile(row.samples, 99), row.unit) if row.show_p99 else "",
+        shown(found.median),
+        f"{shown(found.low)} .. {shown(found.high)}" if found.n > 1 else "",
+        shown(percentile(row.samples, 99)) if row.show_p99 else "",
         "" if ratio is None else f"{ratio:.3g}",
         row.against or "",
     )
-
-
-def facts_as_text(facts: Mapping[str, object]) -> Sequence[str]:
-    return [f"{name}: {value}" for name, value in facts.items()]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from specs.files import complete_lines, read_json
+from specs.files import complete_lines, parse_metric_line, read_json
 from trainers.checkpoint import load
 from trainers.failure import classify
 from trainers.fit import Outcome, fit
@@ -247,7 +247,8 @@ def test_whatever_a_step_raises_the_metrics_before_it_are_on_the_disk(
     with pytest.raises(type(error)):
         fit(trainer, made.session)
     data = made.files.metrics.read_bytes()
-    assert len(list(complete_lines(data))) == 3  # steps 2 and 4, and the evaluation of step 3
+    # steps 2 and 4, the evaluation of step 3, and what only the evidence of step 4 measured
+    assert len(list(complete_lines(data))) == 4
     assert made.files.complete_checkpoints() == [4]
 
 
@@ -325,3 +326,13 @@ def test_a_failure_has_its_class(error: Exception, expected: tuple[str, int]) ->
     failure = classify(error)
     assert (failure.failure_class, failure.exit_code) == expected
     assert failure.message
+
+
+def test_what_only_the_evidence_measures_becomes_a_metric_of_its_step(
+    toy: Any, attempt: Any
+) -> None:
+    made = attempt()
+    fit(toy(), made.session)
+    lines = [parse_metric_line(line) for line in complete_lines(made.files.metrics.read_bytes())]
+    said = {line.step for line in lines if line is not None and "residual" in line.metrics}
+    assert said == set(made.files.complete_checkpoints())

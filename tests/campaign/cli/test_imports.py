@@ -54,6 +54,7 @@ def modules_after(*words: str, home: Path) -> tuple[int, set[str]]:
         ["checkpoints"],
         ["gpus"],
         ["config", "show"],
+        ["doctor"],
         ["schema"],
         ["--version"],
         ["submit", "specs/ep_resreg.yaml", "--dry-run"],
@@ -64,7 +65,7 @@ def modules_after(*words: str, home: Path) -> tuple[int, set[str]]:
 )
 def test_a_verb_imports_no_heavy_library(words: list[str], home: Home) -> None:
     code, modules = modules_after(*words, home=home.root)
-    assert code in (0, 4)  # the attempt of c/a has no log on this disk
+    assert code in (0, 4, 8)  # c/a has no log on this disk; what a machine lacks is not the point
     assert modules.isdisjoint(HEAVY)
 
 

@@ -1,0 +1,264 @@
+"""The publisher of a home: a process of its own that mirrors every flushed metric point into MLflow.
+
+    python -P -m watchers.publish_mlflow --home HOME [--tracking-uri URI] [--once]
+
+Training never waits for it and never hears of it. It may be killed at any moment; the next one goes on
+where it was. What it has to say stands in HOME/publisher.log, where it stands in HOME/publisher.db.
+Exit codes: 0 ended as asked, 2 bad arguments, 5 another publisher of this home runs, 7 not everything
+could be published (nothing is lost: start another one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchers.mlflow_attempts import LEDGER, directories
+from watchers.mlflow_cursor import Ledger
+from watchers.mlflow_mirror import Mirror
+from watchers.mlflow_port import Replaced, TrackingProblem
+from watchers.mlflow_uri import BadUri, check_uri, default_uri, locked
+
+LOCK = "publisher.lock"
+LOG = "publisher.log"
+RUN_LOCK = "publisher.runs.lock"
+
+POLL = 1.0
+LONGEST_WAIT = 30.0
+FLUSH_DEADLINE = 45.0
+"""Seconds that a publisher which was told to end goes on publishing what there is."""
+
+ONCE_PATIENCE = 120.0
+"""Seconds of outage after which --once gives up."""
+
+_NICENESS = 10
+_OK, _USAGE, _BUSY, _PARTLY = 0, 2, 5, 7
+
+
+class AnotherRuns(Exception):
+    """A publisher of this home is running already; there is never a second one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """``points``: accepted by MLflow, replayed ones too; ``left``: what could not be published, and why."""
+
+    points: int
+    left: dict[str, str]
+
+
+class Publisher:
+    """Rounds over ``find``'s directories until told to stop. ``open_mirror`` connects to the store."""
+
+    def __init__(
+        self,
+        *,
+        find: Callable[[], Iterator[Path]],
+        open_mirror: Callable[[], Mirror],
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._find = find
+        self._open_mirror = open_mirror
+        self._say = say
+        self._clock = clock
+        self._mirror: Mirror | None = None
+        self._down_since: float | None = None
+        self._why_down = ""
+        self.stopping = threading.Event()
+
+    def run(self) -> Published:
+        """Until `stopping` is set; then what there is is published, unless the store is down."""
+        wait = 0.0
+        while not self.stopping.wait(wait):
+            wait = self._round(until=None, wait=wait)
+        if self._down_since is None:
+            self._round(until=self._clock() + FLUSH_DEADLINE, wait=0.0)
+        return self._result()
+
+    def run_once(self, patience: float) -> Published:
+        """All there is. An outage, or an attempt in trouble, is waited for ``patience`` seconds."""
+        deadline, wait = self._clock() + patience, 0.0
+        while not self.stopping.wait(wait):
+            before = self._published()
+            wait = self._round(until=None, wait=wait)
+            if self._down_since is None and not self._paused():
+                break
+            if self._published() > before:
+                deadline = self._clock() + patience
+            if self._clock() >= deadline:
+                break
+        return self._result()
+
+    def _round(self, *, until: float | None, wait: float) -> float:
+        """Publish till there is no more at present; the seconds to wait before the next round."""
+        try:
+            if self._mirror is None:
+                self._mirror = self._open_mirror()
+            while self._mirror.advance(self._find()):
+                if until is not None and self._clock() >= until:
+                    break
+                if until is None and self.stopping.is_set():
+                    break
+        except (TrackingProblem, sqlite3.OperationalError) as error:
+            # OperationalError: our own ledger cannot be written, on a full disk say
+            return self._outage(str(error), wait)
+        if self._down_since is not None:
+            self._say(f"MLflow is back after {self._clock() - self._down_since:.0f} s")
+            self._down_since = None
+        return POLL
+
+    def _outage(self, why: str, wait: float) -> float:
+        if self._down_since is None or why != self._why_down:
+            self._say(f"MLflow cannot be reached, points wait in metrics.jsonl: {why}")
+        self._down_since = self._clock() if self._down_since is None else self._down_since
+        self._why_down = why
+        return min(LONGEST_WAIT, max(POLL, wait * 2))
+
+    def _published(self) -> int:
+        return 0 if self._mirror is None else self._mirror.published
+
+    def _paused(self) -> dict[Path, str]:
+        return {} if self._mirror is None else self._mirror.paused
+
+    def _result(self) -> Published:
+        left = {str(path): why for path, why in self._paused().items()}
+        if self._down_since is not None:
+            left["MLflow"] = self._why_down
+        return Published(points=self._published(), left=left)
+
+
+# ---------------------------------------------------------------- the two ways to run one
+
+
+def publish_home(
+    home: Path, tracking_uri: str | None = None, *, once: bool = False, signals: bool = False
+) -> Published:
+    """Publish the attempts of a home until told to stop, or once.
+
+    ``signals``: SIGTERM and SIGINT ask it to end; only in the main thread. Raises AnotherRuns, BadUri.
+    """
+    uri = check_uri(tracking_uri or default_uri(home))
+    with _the_only_one(home), contextlib.closing(Ledger.open(home / LEDGER)) as ledger:
+        say = _log_to(home / LOG)
+        publisher = Publisher(
+            find=lambda: directories(home),
+            open_mirror=lambda: _mirror(home, uri, ledger, say, None),
+            say=say,
+        )
+        if signals:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: publisher.stopping.set())
+        say(f"publisher {os.getpid()} publishes to {uri}")
+        done = publisher.run_once(ONCE_PATIENCE) if once else publisher.run()
+        say(f"publisher {os.getpid()} ends; {done.points} points published")
+        return done
+
+
+def publish_directory(
+    path: Path,
+    *,
+    home: Path,
+    tracking_uri: str | None = None,
+    campaign: str | None = None,
+    patience: float = ONCE_PATIENCE,
+) -> Published:
+    """Mirror attempts that ran elsewhere: a copied home, campaign, run or attempt directory.
+
+    ``campaign``: the experiment to publish into; None: each attempt's own. Cursors are kept in ``home``, so
+    that a later copy of the same attempts adds what is new. Raises FileNotFoundError if there is no attempt,
+    AnotherRuns where ``path`` lies in a home whose publisher runs, BadUri.
+    """
+    path = path.resolve()
+    if next(directories(path), None) is None:
+        raise FileNotFoundError(
+            f"{path} holds no attempt: give a home, a campaign, a run or an attempt (with spec.json)"
+        )
+    uri = check_uri(tracking_uri or default_uri(home))
+    own = path.is_relative_to(home.resolve())
+    guard = _the_only_one(home) if own else locked(home / "publish.lock")
+    with guard, contextlib.closing(Ledger.open(home / LEDGER)) as ledger:
+        say = _log_to(home / LOG)
+        publisher = Publisher(
+            find=lambda: directories(path),
+            open_mirror=lambda: _mirror(home, uri, ledger, say, campaign),
+            say=say,
+        )
+        return publisher.run_once(patience)
+
+
+def _mirror(
+    home: Path, uri: str, ledger: Ledger, say: Callable[[str], None], experiment: str | None
+) -> Mirror:
+    from watchers.mlflow_target import MlflowTarget  # mlflow is loaded here: two seconds
+
+    target = MlflowTarget(uri)
+    if target.store_id is not None and ledger.bind(uri, target.store_id):
+        say(f"{uri} is another store than before: everything is published again")
+    alone = lambda: locked(home / RUN_LOCK)  # noqa: E731
+    return Mirror(target, ledger, say=say, alone=alone, experiment=experiment)
+
+
+@contextlib.contextmanager
+def _the_only_one(home: Path) -> Iterator[None]:
+    path = home / LOCK
+    try:
+        with locked(path, wait=False) as fd:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            yield
+    except BlockingIOError:
+        raise AnotherRuns(
+            f"publisher {path.read_text() or '?'} of {home} is running and publishes already"
+        ) from None
+
+
+def _log_to(path: Path) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        try:
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"{stamp} {text}\n")
+        except OSError as error:  # a full disk must not end the publisher
+            print(f"{text} (not in {path}: {error})", file=sys.stderr, flush=True)
+
+    return say
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m watchers.publish_mlflow")
+    parser.add_argument("--home", type=Path, required=True, help="where the campaigns lie")
+    parser.add_argument("--tracking-uri", help="default: sqlite:///HOME/mlflow.db")
+    parser.add_argument("--once", action="store_true", help="publish what there is, then end")
+    options = parser.parse_args(argv)
+    home = options.home.resolve()
+    if not home.is_dir():
+        parser.error(f"{home} is no directory")
+    os.nice(_NICENESS)  # it must not cost a training a core
+    os.chdir(home)  # mlflow writes into the working directory where it was told nothing
+    try:
+        done = publish_home(home, options.tracking_uri, once=options.once, signals=True)
+    except BadUri as error:
+        parser.error(str(error))
+    except AnotherRuns as error:
+        print(error, file=sys.stderr)
+        return _BUSY
+    except Replaced as error:
+        print(f"{error}; the next publisher publishes everything anew", file=sys.stderr)
+        return _PARTLY
+    for what, why in done.left.items():
+        print(f"not published: {what}: {why}", file=sys.stderr)
+    return _PARTLY if options.once and done.left else _OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

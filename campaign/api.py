@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from campaign import control
 from campaign.details import RunDetails, details_of, log_of
-from campaign.errors import ControllerDown, NoCheckpoint, NotFound, TimedOut, WrongState
+from campaign.errors import ControllerDown, NoCheckpoint, NotFound, TimedOut, UiDown, WrongState
 from campaign.follower import Follower
 from campaign.home import Home
 from campaign.naming import RunName
@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from campaign.store import Store
     from campaign.submitting import Plan, Submission
     from specs.run import CampaignSpec
+    from watchers.publish_mlflow import Published
+    from watchers.ui_mlflow import Ui
 
 ANSWER_DEADLINE = 15.0
 
@@ -244,6 +246,41 @@ class Client:
         from campaign import looking
 
         return looking.gpus(self.home)
+
+    # ------------------------------------------------------------ MLflow
+
+    def publish(self, directory: str | Path, *, campaign: str | None = None) -> Published:
+        """Mirror attempts that ran elsewhere into MLflow, into their own or another campaign's experiment.
+
+        Raises NotFound if there is no attempt, WrongState if the home's publisher does it already.
+        """
+        from watchers.publish_mlflow import AnotherRuns, publish_directory
+
+        self.home.create()
+        try:
+            return publish_directory(
+                Path(directory), home=self.home.root, tracking_uri=self._tracking, campaign=campaign
+            )
+        except FileNotFoundError as error:
+            raise NotFound(str(error)) from error
+        except AnotherRuns as error:
+            raise WrongState(str(error)) from error
+
+    def ui(self, *, port: int | None = None) -> Ui:
+        """Serve MLflow on loopback until `close`; a tracking server is only pointed to. Raises UiDown."""
+        from watchers.ui_mlflow import UiFailed, start
+
+        self.home.create()
+        try:
+            return start(self.home.root, tracking_uri=self._tracking, port=port)
+        except UiFailed as error:
+            raise UiDown(str(error)) from error
+
+    @property
+    def _tracking(self) -> str | None:
+        return self.config().settings.mlflow.tracking_uri
+
+    # ------------------------------------------------------------ the machine
 
     def ray_resources(self) -> dict[str, int]:
         """What a Ray node on this host is to declare."""

@@ -49,6 +49,12 @@ class ControllerDown(CampaignError):
     exit_code = ExitCode.CONTROLLER_DOWN
 
 
+class UiDown(CampaignError):
+    """MLflow's UI did not come up."""
+
+    exit_code = ExitCode.CONTROLLER_DOWN
+
+
 class NoCheckpoint(CampaignError):
     """No checkpoint is there that the run may start from."""
 

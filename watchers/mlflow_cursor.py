@@ -74,7 +74,7 @@ class Ledger:
             if version not in (0, VERSION):
                 raise sqlite3.DatabaseError(f"version {version}")
             db.executescript(_SCHEMA)
-            db.execute(f"PRAGMA user_version={VERSION}")
+            db.execute(f"PRAGMA user_version={VERSION}")  # last: from here on it can be read
         except BaseException:
             db.close()
             raise
@@ -82,11 +82,19 @@ class Ledger:
 
     @classmethod
     def open_to_read(cls, path: Path) -> Ledger | None:
-        """The ledger, unchanged; None if there is none yet."""
+        """The ledger, unchanged; None if there is none yet, or only the beginning of one."""
         if not path.exists():
             return None
         uri = f"{path.resolve().as_uri()}?mode=ro"
-        return cls(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None))
+        db = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+        try:
+            ready = db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+        except sqlite3.DatabaseError:  # broken: the next publisher begins a new one
+            ready = False
+        if not ready:
+            db.close()
+            return None
+        return cls(db)
 
     def close(self) -> None:
         self._db.close()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from watchers.mlflow_port import LARGEST_BATCH, Point, Refused, Unsure, unfit
 
+LAST_TRIES = 4
+
 Log = Callable[[Sequence[Point]], None]
 
 
@@ -49,15 +51,19 @@ def _halve(
         if still_up is None:
             raise
         if len(points) == 1:
-            still_up()
-            return _last_try(points[0], log)
+            return _last_tries(points[0], log, still_up)
     middle = len(points) // 2
     return _halve(points[:middle], log, still_up) + _halve(points[middle:], log, still_up)
 
 
-def _last_try(point: Point, log: Log) -> list[Rejected]:
-    try:
-        log([point])
-        return []
-    except (Refused, Unsure) as error:
-        return [Rejected(point=point, why=str(error))]
+def _last_tries(point: Point, log: Log, still_up: Callable[[], None]) -> list[Rejected]:
+    """Several, so that a store that fails at random loses nothing."""
+    why = ""
+    for _ in range(LAST_TRIES):
+        still_up()
+        try:
+            log([point])
+            return []
+        except (Refused, Unsure) as error:
+            why = str(error)
+    return [Rejected(point=point, why=why)]

@@ -48,6 +48,7 @@ _PARAMS_AT_ONCE = 100
 
 _REFUSED = frozenset({"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS"})
 _UNSURE = frozenset({"INTERNAL_ERROR", "INVALID_STATE", "DATA_LOSS", "NOT_IMPLEMENTED"})
+_STATUS_500 = "too many 500 error responses"
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -219,9 +220,11 @@ def _translated(is_active: Any = lambda: True) -> Iterator[None]:
 
 
 def _problem(error: MlflowException, is_active: Any) -> TrackingProblem:
-    why = str(error.message).strip().partition("\n")[0]
-    if isinstance(error.__cause__ or error.__context__, OSError):
-        return Unavailable(why)  # the connection, not the content
+    cause = error.__cause__ or error.__context__
+    told = getattr(cause, "orig", None) or error.message  # what the database itself said
+    why = str(told).strip().partition("\n")[0]
+    if isinstance(cause, OSError):  # of the requests library: the connection, not the content
+        return Unsure(why) if _STATUS_500 in str(cause) else Unavailable(why)
     if error.error_code == _MISSING:
         return NotActive(why)
     if error.error_code in _REFUSED:

@@ -179,7 +179,8 @@ def _spawn(home: Path, stderr: IO[bytes], settings: dict[str, Any]) -> subproces
 def _port_of(process: subprocess.Popen[bytes], until: float, log: Path) -> int:
     assert process.stdout is not None
     readable, _, _ = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))
-    line = process.stdout.readline() if readable else b""
+    with process.stdout as pipe:
+        line = pipe.readline() if readable else b""
     if not line:
         raise UiFailed(f"MLflow's UI did not start{_tail(log)}")
     return int(json.loads(line)["port"])

@@ -30,6 +30,7 @@ def main() -> int:
     listener = socket.create_server(("127.0.0.1", settings["port"]))
     port = listener.getsockname()[1]
     print(json.dumps({"port": port}), flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads that pipe any more
     _serve(listener, Guard(_application(settings["uri"]), token=settings["token"], port=port))
     return 0
 

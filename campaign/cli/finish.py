@@ -17,12 +17,24 @@ if TYPE_CHECKING:
     from campaign.api import Client
 
 
-def finish(here: Client, campaign: str, runs: Sequence[RunRow], *, as_json: bool) -> NoReturn:
-    """Ends with 0 if every run succeeded, else with the code of the first that did not."""
+def finish(
+    here: Client,
+    campaign: str,
+    runs: Sequence[RunRow],
+    *,
+    as_json: bool,
+    published: bool = True,
+) -> NoReturn:
+    """Ends with 0 if every run succeeded, else with the code of the first that did not.
+
+    ``published``: a publisher has put it into MLflow meanwhile.
+    """
     if as_json:
         put_json(runs)
     else:
         put_board(runs)
         put_alerts(here.alerts(campaign))
-    talk_next(f"campaign ui {campaign}    # the comparison in MLflow", "campaign show RUN")
+    mirror = [] if published else [f"campaign publish {here.home.root / campaign}"]
+    compare = f"campaign ui {campaign}    # the comparison in MLflow"
+    talk_next(*mirror, compare, "campaign show RUN")
     raise typer.Exit(exit_code(runs))

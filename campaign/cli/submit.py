@@ -72,7 +72,7 @@ def submit(
         _run_here(here, chosen, as_json=as_json)
     else:
         made = chosen.submit(here)
-        _put_submission(here, made, as_json=as_json and not wait)
+        _put_submission(here, made, as_json=as_json, last=not wait)
         if not no_start:
             _start(here, made)
         if wait:
@@ -123,7 +123,7 @@ def _run_here(here: Client, chosen: Chosen, *, as_json: bool) -> NoReturn:
 
     with Foreground(here.home, say=lambda _: None) as plane:
         made = chosen.submit(here, debug=True)
-        _put_submission(here, made, as_json=False, quiet=as_json)
+        _put_submission(here, made, as_json=as_json, last=False)
         try:
             with teller() as told, here.follow(made.campaign) as follower:
                 told.take(follower.look())
@@ -132,18 +132,22 @@ def _run_here(here: Client, chosen: Chosen, *, as_json: bool) -> NoReturn:
             talk("ended here; trainers that run go on until a controller takes them over", "notice")
             talk_next("campaign up", f"campaign submit {chosen.file} --debug")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-    finish(here, made.campaign, told.runs, as_json=as_json)
+    finish(here, made.campaign, told.runs, as_json=as_json, published=False)
 
 
-def _put_submission(here: Client, made: Submission, *, as_json: bool, quiet: bool = False) -> None:
+def _put_submission(here: Client, made: Submission, *, as_json: bool, last: bool) -> None:
+    """The acknowledgement. ``last``: no other result follows, so that it may be the JSON."""
     runs = here.runs(made.campaign)
     done = sum(run.status == "done" for run in runs)
-    if as_json:
+    said = f"submitted {made.campaign}: {count(len(made.runs), 'run')}"
+    if made.attached:
+        said = f"attached to {made.campaign}: {done} of {count(len(runs), 'run')} finished"
+    if as_json and last:
         put_json([{**vars(made), "attached": made.attached, "finished": done}])
-    elif not quiet:
-        attached = f"attached to {made.campaign}: {done} of {count(len(runs), 'run')} finished"
-        new = f"submitted {made.campaign}: {count(len(made.runs), 'run')}"
-        put(attached if made.attached else new)
+    elif as_json:
+        talk(said)
+    else:
+        put(said)
     talk_all((f"note: {text}" for text in made.warnings), "notice")
     _talk_size(made.profile, made.size)
 

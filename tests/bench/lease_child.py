@@ -9,23 +9,40 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import sys
 import time
 from pathlib import Path
 
 from campaign.home import Home
+from campaign.hosts import identity
 from campaign.hosts.port import Host, Launch
 from campaign.ray_link import Plane, RayLeaser, connect
 from specs.files import AttemptFiles
 from tests.bench.lease import AGAIN, IDLE, RELEASE, WITHOUT, Case
-from tests.bench.stage import await_that
+from tests.bench.stage import await_that, orderly, undisturbed
 
 ROUNDS = 16
 _WARM_UP = 1
 
 
 def main(home_root: str, result: str) -> None:
-    home = Home.locate(home_root)
+    with orderly():
+        try:
+            samples = _measured(Home.locate(home_root))
+        finally:
+            _end_ray()
+    Path(result).write_text(json.dumps(samples))
+
+
+def _end_ray() -> None:
+    """Also a head that is only coming up, and is on no record yet: it is our child."""
+    with undisturbed():
+        for process in identity.descendants([os.getpid()]):
+            identity.send(process, signal.SIGKILL)
+
+
+def _measured(home: Home) -> dict[str, list[float]]:
     connect(home, None, None)
     name, host = next(iter(Plane(home, None).new_hosts().items()))
     device = next(d.id for d in host.describe().devices.devices if d.id.startswith("cpu:"))
@@ -39,7 +56,7 @@ def main(home_root: str, result: str) -> None:
         if turn >= 4 * _WARM_UP:
             for what, seconds in taken.items():
                 samples.setdefault(what, []).append(seconds)
-    Path(result).write_text(json.dumps(samples))
+    return samples
 
 
 def _start(host: Host, launch: Launch) -> float:

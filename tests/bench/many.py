@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.bench.report import Result, Row
@@ -16,8 +17,11 @@ from tests.bench.submit import campaign_file
 
 RUNS = 200
 SLOTS = 2
-PEER_REPEATS = 3
+PEER_REPEATS = 5
+REPEATS = 3
 DEADLINE = 400.0
+
+_NAMES = tuple(f"many_{turn}" for turn in range(REPEATS))
 
 FLOOR = "xargs -P2, the floor"
 _PARALLEL = "GNU parallel -j2"
@@ -33,19 +37,15 @@ def measure(stage: Stage) -> Result:
             continue
         samples = tuple(_timed(run) for _ in range(PEER_REPEATS))
         rows.append(Row(what=what, samples=samples, against=None if what == FLOOR else FLOOR))
-    for what, run in {
-        "campaign, plane warm": _with_ray(stage, source),
-        "campaign submit --debug (no Ray), the whole command": _without_ray(stage, source),
-    }.items():
-        rows.append(Row(what=what, samples=(_timed(run),), against=FLOOR))
+    rows += [_without_ray(stage, source), _with_ray(stage, source)]
     return Result(
         name="many",
         title=f"{RUNS} runs of `true` on {SLOTS} slots, from the submit until all are done",
         rows=tuple(rows),
         notes=(
             *notes,
-            "campaign keeps spec, log, metrics, events and exit record of each run, flushed to disk; "
-            "the others keep nothing but an exit code",
+            "campaign keeps spec, log, metrics, events and exit record of each run, flushed to disk, "
+            "and has it watched; the others keep an exit code",
         ),
     )
 
@@ -59,26 +59,28 @@ def _timed(run: Callable[[], None]) -> float:
 # ---------------------------------------------------------------- campaign
 
 
-def _with_ray(stage: Stage, source: Path) -> Callable[[], None]:
-    client = stage.home("ray", cpu_slots=SLOTS)
-    warm(client)
-
-    def run() -> None:
-        client.submit(source)
-        all_with("succeeded", client.wait("many", timeout=DEADLINE))
-
-    return run
-
-
-def _without_ray(stage: Stage, source: Path) -> Callable[[], None]:
+def _without_ray(stage: Stage, source: Path) -> Row:
     client = stage.home("debug", cpu_slots=SLOTS)
     argv = [sys.executable, "-P", "-m", "campaign.cli.main", "submit", str(source), "--debug"]
 
-    def run() -> None:
-        stage.run([*argv, "--home", str(client.home.root)])
-        all_with("succeeded", client.runs("many"))
+    def run(name: str) -> None:
+        stage.run([*argv, "--as", name, "--home", str(client.home.root)])
+        all_with("succeeded", client.runs(name))
 
-    return run
+    samples = tuple(_timed(partial(run, name)) for name in _NAMES)
+    return Row(what="campaign submit --debug (no Ray), the command", samples=samples, against=FLOOR)
+
+
+def _with_ray(stage: Stage, source: Path) -> Row:
+    client = stage.home("ray", cpu_slots=SLOTS)
+    warm(client)
+
+    def run(name: str) -> None:
+        client.submit(source, as_name=name)
+        all_with("succeeded", client.wait(name, timeout=DEADLINE))
+
+    samples = tuple(_timed(partial(run, name)) for name in _NAMES)
+    return Row(what="campaign, plane warm", samples=samples, against=FLOOR)
 
 
 # ---------------------------------------------------------------- peers
@@ -97,7 +99,7 @@ def _peers(stage: Stage) -> dict[str, Callable[[], None] | None]:
     return {
         FLOOR: lambda: stage.run(["xargs", f"-P{SLOTS}", "-n1", "true"], stdin=numbers),
         _PARALLEL: None if parallel is None else run_parallel,
-        _SPOOLER: None if spooler is None else lambda: _spool(stage, spooler),
+        _SPOOLER: None if spooler is None else _spooler(stage, spooler),
     }
 
 
@@ -112,15 +114,14 @@ def _program(says: str, names: tuple[str, ...], version: str) -> str | None:
     return None
 
 
-def _spool(stage: Stage, spooler: str) -> None:
-    """All into a server of its own, by a shell, then wait for the jobs that are started last."""
-    where = stage.folder(f"spooler-{time.monotonic_ns()}")
+def _spooler(stage: Stage, program: str) -> Callable[[], None]:
+    """All runs into a server of its own, by a shell; then wait for the two that are started last."""
+    where = stage.folder("spooler")
     env = {**os.environ, "TS_SOCKET": str(where / "socket"), "TMPDIR": str(where)}
+    stage.at_end(lambda: stage.run([program, "-K"], env=env))  # ends the server of this socket
+    stage.run([program, "-S", str(SLOTS)], env=env)
     script = (
-        f'"$0" -S {SLOTS} && for i in $(seq {RUNS}); do "$0" -n true; done > ids && '
+        f'for i in $(seq {RUNS}); do "$0" -n true; done > ids && '
         f'for id in $(tail -n {SLOTS} ids); do "$0" -w "$id"; done'
     )
-    try:
-        stage.run(["sh", "-c", script, spooler], env=env, cwd=where)
-    finally:
-        stage.run([spooler, "-K"], env=env)  # the server of this socket
+    return lambda: stage.run(["sh", "-c", script, program], env=env, cwd=where)

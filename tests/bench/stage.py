@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -27,6 +27,8 @@ from campaign.rows import RunRow
 from specs import files
 
 DEADLINE = 120.0
+GRACE = 15.0
+_LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _OURS = (
     "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "CAMPAIGN_HOME",
     "DBUS_SESSION_BUS_ADDRESS",
@@ -61,6 +63,10 @@ class Stage:
         path.write_text(text)
         return path
 
+    def at_end(self, action: Callable[[], object]) -> None:
+        """Do this before what was started earlier is ended."""
+        self._stack.callback(action)
+
     def start(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[bytes]:
@@ -72,7 +78,7 @@ class Stage:
             process_group=0,
             **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options},
         )
-        self._stack.callback(_end_child, child)
+        self._stack.callback(end_child, child)
         return child
 
     def run(
@@ -99,7 +105,7 @@ class Stage:
             try:
                 code = child.wait()
             finally:
-                _end_child(child)
+                end_child(child)
             if code != 0:
                 said.seek(0)
                 text = said.read().decode(errors="replace")[-2000:]
@@ -114,25 +120,37 @@ def stage(where: Path, *, keep: bool = False) -> Iterator[Stage]:
     """
     root = Path(tempfile.mkdtemp(prefix="campaign-bench-", dir=where))
     runtime = Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))  # short: sockets lie in it
-    before = {name: os.environ.get(name) for name in _OURS}
-    os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-    os.environ["XDG_CONFIG_HOME"] = str(root / "config")
-    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
-    for name in ("CAMPAIGN_HOME", "DBUS_SESSION_BUS_ADDRESS"):  # kills here are nobody's news
-        os.environ.pop(name, None)
+    before = {name: os.environ.pop(name, None) for name in _OURS}
+    os.environ |= {
+        "XDG_RUNTIME_DIR": str(runtime),
+        "XDG_CONFIG_HOME": str(root / "config"),
+        "XDG_CACHE_HOME": str(root / "cache"),
+    }
+    stack = ExitStack()
     try:
-        with ExitStack() as stack:
-            yield Stage(root, stack)
+        yield Stage(root, stack)
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-        if keep:
-            print(f"kept: {root} and {runtime}", file=sys.stderr)
-        else:
-            shutil.rmtree(root, ignore_errors=True)
-            shutil.rmtree(runtime, ignore_errors=True)
+        with undisturbed():
+            try:
+                stack.close()
+            finally:
+                _put_back(before)
+                _remove(root, runtime, keep=keep)
+
+
+def _put_back(before: Mapping[str, str | None]) -> None:
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+def _remove(root: Path, runtime: Path, *, keep: bool) -> None:
+    if keep:
+        print(f"kept: {root} and {runtime}", file=sys.stderr)
+        return
+    for path in (root, runtime):
+        shutil.rmtree(path, onerror=lambda _f, name, why: print(name, why[1], file=sys.stderr))
 
 
 @contextmanager
@@ -142,12 +160,31 @@ def orderly() -> Iterator[None]:
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = {n: signal.signal(n, leave) for n in (signal.SIGTERM, signal.SIGHUP)}
+    with _handling(leave, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP wait: half a cleaning leaves processes behind."""
+
+    def wait(_number: int, _frame: FrameType | None) -> None:
+        print("ending what was started; a moment", file=sys.stderr, flush=True)
+
+    with _handling(wait, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _handling(
+    handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals
+) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 # ---------------------------------------------------------------- waiting
@@ -234,9 +271,13 @@ def _alive(path: Path) -> Identity | None:
     return found if identity.is_alive(found) else None
 
 
-def _end_child(child: subprocess.Popen[bytes]) -> None:
-    """Its group too: while it is unreaped, the number of its group is its own."""
-    if child.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+def end_child(child: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to its group, then SIGKILL. While it is unreaped the number of its group is its own."""
+    if child.poll() is not None:
+        return
+    os.killpg(child.pid, signal.SIGTERM)
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until and os.waitid(os.P_PID, child.pid, _LOOK) is None:
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -151,7 +152,7 @@ def _by_hand(stage: Stage, client: Client, turn: int) -> Training:
     return _training(files.root)
 
 
-def _present(path: Path) -> Mapping[str, object]:
+def _present(path: Path) -> Mapping[str, Any]:
     value = read_json(path)
     if value is None:
         raise FileNotFoundError(path)

@@ -210,7 +210,9 @@ def test_a_crash_resumes_from_the_newest_complete_checkpoint_outside_alarm_windo
     assert world.run("a").crashes == 1
 
 
-def test_a_crash_without_a_checkpoint_is_not_restarted_from_nothing_unless_the_spec_says_so() -> None:
+def test_a_crash_without_a_checkpoint_is_not_restarted_from_nothing_unless_the_spec_says_so() -> (
+    None
+):
     for from_scratch, expected in ((False, "done"), (True, "queued")):
         world = World(a=spec(retry={"from_scratch": from_scratch}))
         world.tick()
@@ -258,7 +260,9 @@ def test_a_kill_by_a_rule_ends_the_run_with_rule_and_numbers() -> None:
 
 def _diverged(world: World, *, onset: int = 25, end: int = 40) -> None:
     order = {"by": "watcher", "rule": "blow_up", "reason": "r"}
-    world.exits("a", None, signal=15, order=order, watch=[verdict("rollback", onset=onset, end=end)])
+    world.exits(
+        "a", None, signal=15, order=order, watch=[verdict("rollback", onset=onset, end=end)]
+    )
 
 
 def test_a_rollback_starts_from_the_newest_certified_checkpoint_before_the_onset() -> None:
@@ -340,7 +344,9 @@ def test_a_warm_start_waits_for_its_source_and_takes_its_newest_certified_checkp
     assert (start.kind, start.run, start.step) == (StartKind.WARM, "a", 20)
 
 
-def test_a_warm_start_from_a_run_that_ended_without_a_certificate_is_refused_with_the_reasons() -> None:
+def test_a_warm_start_from_a_run_that_ended_without_a_certificate_is_refused_with_the_reasons() -> (
+    None
+):
     world = World(a=spec(), b=_warm())
     world.tick()
     world.checkpoints("a", 10)
@@ -375,9 +381,7 @@ def test_cancelling_a_queued_run_ends_it_and_an_active_one_is_ordered_to_stop() 
     world = World(a=spec(), b=spec(start={"warm_from": {"run": "a"}}))
     world.tick()
     world.see("a")
-    world.tell(
-        e.StopRequested(runs=(("c", "a"), ("c", "b")), kill=False, by="u", reason="enough")
-    )
+    world.tell(e.StopRequested(runs=(("c", "a"), ("c", "b")), kill=False, by="u", reason="enough"))
     assert world.run("b").status.ending.result is Result.CANCELLED
     assert world.attempt("a").status.status == "stopping"
     assert isinstance(world.orders[-1], StopAttempt)

@@ -113,7 +113,9 @@ def test_no_acknowledged_request_is_lost_when_writers_are_killed(tmp_path: Path)
     Store(path).close()
     acknowledged: set[int] = set()
     for _ in range(10):
-        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE
+        )
         assert writer.stdout is not None
         for _ in range(20):
             acknowledged.add(int(writer.stdout.readline()))

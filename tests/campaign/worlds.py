@@ -15,7 +15,11 @@ from campaign.state import Attempt, Campaign, Run, State
 from specs.run import RunSpec
 
 ALIVE, DEAD, UNBORN = Liveness.ALIVE, Liveness.DEAD, Liveness.UNBORN
-PID = {"boot_id": "b", "shim": {"pid": 10, "start_ticks": 1}, "trainer": {"pid": 11, "start_ticks": 2}}
+PID = {
+    "boot_id": "b",
+    "shim": {"pid": 10, "start_ticks": 1},
+    "trainer": {"pid": 11, "start_ticks": 2},
+}
 
 
 def spec(**changes: Any) -> RunSpec:
@@ -129,7 +133,9 @@ class World:
         )
         self.see(name, checkpoints=facts, watch=tuple(judged("certified", s) for s in certified))
 
-    def exits(self, name: str, code: int | None = 0, *, closed: bool = True, **record: Any) -> Decision:
+    def exits(
+        self, name: str, code: int | None = 0, *, closed: bool = True, **record: Any
+    ) -> Decision:
         watch = tuple(record.pop("watch", ()))
         exit_record = {"outcome": "exited", "exit_code": code, "signal": None, "ended_at": self.now}
         if closed:
@@ -150,7 +156,13 @@ class World:
 
 
 def judged(kind: str, step: int, reason: str = "in band") -> dict[str, Any]:
-    return {"kind": kind, "t": 0.0, "key": f"{kind}:{step}", "checkpoint_step": step, "reason": reason}
+    return {
+        "kind": kind,
+        "t": 0.0,
+        "key": f"{kind}:{step}",
+        "checkpoint_step": step,
+        "reason": reason,
+    }
 
 
 def verdict(action: str, *, onset: int, end: int, rule: str = "blow_up") -> dict[str, Any]:

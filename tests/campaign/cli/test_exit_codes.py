@@ -32,6 +32,8 @@ from tests.campaign.worlds import World, spec
         (["wait", "c", "--timeout", "0"], ExitCode.TIMEOUT, "its runs go on"),
         (["submit", "none.yaml"], ExitCode.BAD_SPEC, "no such file"),
         (["gpus", "--release", "GPU-1"], ExitCode.NOT_FOUND, "in quarantine: no device"),
+        (["publish", "."], ExitCode.NOT_FOUND, "holds no attempt"),
+        (["ui", "d"], ExitCode.NOT_FOUND, "there is no campaign d"),
         (["down"], ExitCode.OK, ""),
         (["nonsense"], ExitCode.USAGE, "nonsense"),
         (["ls", "--nonsense"], ExitCode.USAGE, "--nonsense"),

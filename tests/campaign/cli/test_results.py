@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaign.api import Client
 from campaign.cli.grid import Cell, Column, Row, grid
+from campaign.home import Home
+from campaign.preparing import read_campaign
+from campaign.state import Campaign
+from specs.compare import resolved_hash
 from tests.campaign.cli.conftest import Cli, campaign_file
+from tests.campaign.homes import fill
+from tests.campaign.worlds import World, spec
+from watchers.ui_mlflow import NothingThere
 
 READING = [
     ["ls"],
@@ -97,6 +105,46 @@ def test_the_paper_profile_without_a_text_says_how_to_give_one(cli: Cli) -> None
 def test_a_submit_in_json_names_its_runs(cli: Cli, tmp_path: Path) -> None:
     (row,) = json.loads(cli("submit", campaign_file(tmp_path), "--no-start", "--json").out)["data"]
     assert (row["campaign"], row["runs"], row["attached"]) == ("c", ["a"], False)
+
+
+def test_waiting_for_a_submit_in_json_prints_one_answer(cli: Cli, tmp_path: Path) -> None:
+    file = campaign_file(tmp_path)
+    world = World(a=spec())
+    world.tick()
+    world.exits("a")
+    same = resolved_hash(read_campaign(file).spec)
+    record: Campaign = world.state.campaigns["c"].model_copy(update={"spec_hash": same})
+    world.with_state(campaigns={"c": record})
+    fill(Home(root=tmp_path / "runs"), world)
+    done = cli("submit", file, "--wait", "--json")
+    assert [row["result"] for row in json.loads(done.out)["data"]] == ["succeeded"]
+    assert "attached to c: 1 of 1 run finished" in done.err
+
+
+class _Served:
+    """A UI that answers for nothing but its own address."""
+
+    url, pid = "http://127.0.0.1:1/?token=t", None
+
+    def __enter__(self) -> _Served:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def campaign_url(self, campaign: str) -> str:
+        raise NothingThere(f"MLflow has nothing of campaign {campaign!r} yet")
+
+
+@pytest.mark.usefixtures("home")
+def test_where_mlflow_has_nothing_yet_its_own_address_is_printed(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "ui", lambda self, **_: _Served())
+    done = cli("ui", "c")
+    assert (done.code, done.out) == (0, f"{_Served.url}\n")
+    assert "nothing of campaign 'c' yet" in done.err
+    assert "campaign publish" in done.err
 
 
 def test_simulated_devices_are_called_so(

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from watchers.mlflow_describe import KEY_TAG, LONGEST_PARAM, end_tags, params_of, start_tags
+from watchers.mlflow_lineage import Described, Ending, described
+from watchers.mlflow_names import from_mlflow
+from watchers.mlflow_port import RunStatus
+
+
+def attempt(spec: dict[str, Any], **more: Any) -> Described:
+    names = {"schema": 1, "campaign": "c", "run": "redx", "attempt": 1}
+    return described({**names, "spec": spec, "start": {"kind": "scratch"}, **more})
+
+
+def test_params_are_the_resolved_spec_by_dotted_path() -> None:
+    spec = {
+        "trainer": {
+            "kind": "ep",
+            "rate": 1e-4,
+            "jacreg": {"weight": 0.1, "whole": True},
+            "x": None,
+        },
+        "watch": [{"rule": "silence"}],
+        "empty": {},
+    }
+    assert params_of(attempt(spec)) == {
+        "trainer.kind": "ep",
+        "trainer.rate": "0.0001",
+        "trainer.jacreg.weight": "0.1",
+        "trainer.jacreg.whole": "true",
+        "trainer.x": "null",
+        "watch": '[{"rule": "silence"}]',
+        "empty": "{}",
+    }
+
+
+def test_a_long_value_is_cut_with_a_sign_and_always_the_same_way() -> None:
+    spec = {"argv": ["x" * 10_000]}
+    (value,) = params_of(attempt(spec)).values()
+    assert len(value) == LONGEST_PARAM
+    assert value.endswith("…")
+    assert params_of(attempt(spec)) == params_of(attempt(spec))
+
+
+def test_a_param_name_that_mlflow_refuses_comes_back_by_the_runs_tags() -> None:
+    one = attempt({"env": {"A@B": "1", "y" * 400: "2"}})
+    names = {from_mlflow(key, start_tags(one)) for key in params_of(one)}
+    assert names == {"env.A@B", "env." + "y" * 400}
+
+
+def test_tags_say_who_where_and_from_what() -> None:
+    one = attempt(
+        {"trainer": {"kind": "ep"}},
+        git_commit="abc",
+        git_dirty=True,
+        devices=["GPU-1", "GPU-2"],
+        host="a",
+        spec_hash="0f",
+    )
+    tags = start_tags(one)
+    assert tags[KEY_TAG] == one.key
+    assert {name: tags[name] for name in tags if "." not in name} == {
+        "campaign": "c",
+        "run": "redx",
+        "attempt": "1",
+        "start": "scratch",
+        "spec_hash": "0f",
+        "host": "a",
+        "devices": "GPU-1, GPU-2",
+        "git_commit": "abc + changes",
+    }
+
+
+def test_a_start_from_a_checkpoint_names_it() -> None:
+    start = {"kind": "warm", "run": "base", "attempt": 3, "step": 70}
+    assert start_tags(attempt({}, start=start))["start"] == "warm from base attempt 3 step 70"
+
+
+@pytest.mark.parametrize(("number", "name"), [(1, "redx"), (2, "redx (attempt 2)")])
+def test_a_run_is_named_after_its_run_and_later_attempts_say_so(number: int, name: str) -> None:
+    assert attempt({}, attempt=number).run_name == name
+
+
+def test_what_is_not_known_has_no_tag() -> None:
+    ended = Ending(status=RunStatus.KILLED, result="killed", rule="blow_up", reason="up \ud800")
+    assert end_tags(ended) == {"result": "killed", "rule": "blow_up", "reason": "up \\ud800"}

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specs.files import MetricLine, parse_metric_line
+from watchers.mlflow_port import LARGEST_BATCH
 from watchers.tail import CHUNK
+
+POINTS = LARGEST_BATCH
+"""Points in one read: one request, and so what is sent again after a kill. MLflow takes some thousands of
+new points a second, but only hundreds that it has already.
+"""
 
 _ANCHOR = 64
 _LARGEST_STEP = 2**63 - 1
@@ -32,17 +38,16 @@ START = Position()
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """``position``: after the lines; ``more``: there may be more to read at once."""
+    """``position``: after the lines, the same as before if there was nothing to read."""
 
     position: Position
     lines: tuple[MetricLine, ...] = ()
-    more: bool = False
     restarted: bool = False
     bad: int = 0
 
 
-def read_after(path: Path, at: Position, *, chunk: int = CHUNK) -> Read:
-    """Complete lines after a position, at most ``chunk`` bytes of them.
+def read_after(path: Path, at: Position, *, chunk: int = CHUNK, points: int = POINTS) -> Read:
+    """Complete lines after a position, at most ``chunk`` bytes and ``points`` points, but one line.
 
     Where the bytes before the position are not the ones that were read, the file is another one and is
     read from its start. Raises OSError for what is worse than a missing file.
@@ -55,12 +60,14 @@ def read_after(path: Path, at: Position, *, chunk: int = CHUNK) -> Read:
         same = _is_after(fd, at)
         start = at if same else START
         data = os.pread(fd, chunk, start.offset)
-        size = os.fstat(fd).st_size
     finally:
         os.close(fd)
-    lines, bad, position = _take(data, start, whole=len(data) == chunk)
-    more = position.offset > start.offset and start.offset + len(data) < size
-    return Read(position=position, lines=lines, more=more, restarted=not same, bad=bad)
+    if len(data) == chunk and b"\n" not in data:
+        passed = _moved(start, data, passing=True)
+        return Read(position=passed, restarted=not same, bad=int(not start.passing))
+    lines, bad, end = _take(data, points, passing=start.passing)
+    position = _moved(start, data[:end], passing=start.passing and end == 0)
+    return Read(position=position, lines=lines, restarted=not same, bad=bad)
 
 
 def unread_lines(path: Path, at: Position) -> int:
@@ -77,24 +84,22 @@ def _is_after(fd: int, at: Position) -> bool:
     return os.pread(fd, len(at.anchor), at.offset - len(at.anchor)) == at.anchor
 
 
-def _take(
-    data: bytes, start: Position, *, whole: bool
-) -> tuple[tuple[MetricLine, ...], int, Position]:
-    end = data.rfind(b"\n") + 1
-    if end == 0 and whole:
-        return (), int(not start.passing), _moved(start, data, passing=True)
+def _take(data: bytes, points: int, *, passing: bool) -> tuple[tuple[MetricLine, ...], int, int]:
+    """Lines, how many were bad, and where the last one that was taken ends."""
     lines: list[MetricLine] = []
-    bad = 0
-    for number, raw in enumerate(data[:end].split(b"\n")[:-1]):
-        if number == 0 and start.passing:
-            continue
-        stripped = raw.strip(b"\0 \t\r")
-        line = _parse(stripped)
+    bad = at = 0
+    while (stop := data.find(b"\n", at)) >= 0:
+        raw = b"" if passing else data[at:stop].strip(b"\0 \t\r")
+        line = _parse(raw)
         if line is not None:
+            points -= len(line.metrics)
+            if points < 0 and lines:
+                break
             lines.append(line)
-        elif stripped:
+        elif raw:
             bad += 1
-    return tuple(lines), bad, _moved(start, data[:end], passing=start.passing and end == 0)
+        passing, at = False, stop + 1
+    return tuple(lines), bad, at
 
 
 def _moved(at: Position, taken: bytes, *, passing: bool) -> Position:

@@ -173,6 +173,7 @@ class Desk:
         self._stop = stop
         self._tracked: dict[str, dict[str, Cursor]] = {name: {} for name in hosts}
         self._seen: dict[str, Observation] = {}
+        self._watched: dict[str, tuple[str, ...]] = {}
         self._guard = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="desk")
         self._threads: list[threading.Thread] = []
@@ -269,7 +270,10 @@ class Desk:
     def _observe(self, name: str) -> None:
         with self._guard:
             cursors = dict(self._tracked[name])
-        self._watch(name, tuple(cursors))
+        if cursors or self._watched.get(name) != ():
+            # told again each time: a watcher that was started anew knows nothing
+            self._watch(name, tuple(cursors))
+            self._watched[name] = tuple(cursors)
         if not cursors:
             return
         for seen in self._hosts[name].observe(cursors):

@@ -31,11 +31,13 @@ UGLY = b"".join(
 )
 
 
-def read_all(path: Path, at: Position, chunk: int) -> tuple[list[MetricLine], Position]:
+def read_all(
+    path: Path, at: Position, chunk: int, points: int = 1000
+) -> tuple[list[MetricLine], Position]:
     lines: list[MetricLine] = []
     more = True
     while more:
-        read = read_after(path, at, chunk=chunk)
+        read = read_after(path, at, chunk=chunk, points=points)
         lines += read.lines
         more = read.position != at
         at = read.position
@@ -61,9 +63,10 @@ def as_text(lines: list[MetricLine]) -> list[str]:
     data=st.sampled_from([UGLY, GOOD]) | st.binary(max_size=300).map(lambda b: b + b"\n" + UGLY),
     cuts=st.lists(st.integers(0, len(UGLY) + 300), max_size=5),
     chunk=st.integers(500, 3000),
+    points=st.integers(0, 20),
 )
 def test_it_reads_the_lines_that_the_tail_reads_wherever_the_file_is_cut(
-    data: bytes, cuts: list[int], chunk: int
+    data: bytes, cuts: list[int], chunk: int, points: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "m"
@@ -72,7 +75,7 @@ def test_it_reads_the_lines_that_the_tail_reads_wherever_the_file_is_cut(
         theirs: list[MetricLine] = []
         for cut in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
             path.write_bytes(data[:cut])
-            found, at = read_all(path, at, chunk)
+            found, at = read_all(path, at, chunk, points)
             mine += found
             theirs += read_tail(tail)
         assert as_text(mine) == as_text(theirs)
@@ -114,6 +117,20 @@ def test_a_line_longer_than_a_chunk_is_passed_over_once(tmp_path: Path) -> None:
         bad, at = bad + read.bad, read.position
         steps += [line.step for line in read.lines]
     assert (bad, steps) == (1, [1, 2, 3, 4, 5] * 2)
+
+
+def test_a_read_has_no_more_points_than_one_request_but_at_least_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    sizes = [400, 400, 400, 1500, 1, 999, 1]
+    lines = [
+        metric_line(1.0, s, {f"k{n}": 1.0 for n in range(size)}) for s, size in enumerate(sizes)
+    ]
+    path.write_bytes(b"".join(lines))
+    at, reads = START, []
+    while (read := read_after(path, at)).position != at:
+        at = read.position
+        reads.append([len(line.metrics) for line in read.lines])
+    assert reads == [[400, 400], [400], [1500], [1, 999], [1]]
 
 
 def test_unread_lines_are_the_complete_ones_after_the_position(tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from pydantic import TypeAdapter
 
 from campaign import events as e
 from campaign import orders as o
-from campaign.decide import Decision, decide
+from campaign.decide import Decision, decide, reap_order
 from campaign.hosts import desk
-from campaign.hosts.port import Order, OrderAction
 from campaign.launching import launch_of
 from campaign.links import Facts, Link
 from campaign.state import Attempt, AttemptId, Campaign, State
@@ -210,9 +209,7 @@ class Controller:
 
     def _reap_again(self, attempt: Attempt) -> None:
         """A ladder that was under way when the link died is run again: it does no harm twice."""
-        order = Order(
-            key="reap", action=OrderAction.STOP, by="controller", reason="its shim is dead"
-        )
+        order = reap_order("its shim was killed")
         self._perform(o.ReapAttempt(attempt=attempt.id, order=order))
 
 

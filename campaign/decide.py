@@ -6,7 +6,7 @@ controller commits the records and the notes in one transaction and only then pe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from campaign import events as e
@@ -45,6 +45,7 @@ from campaign.state import (
     Stopping,
 )
 
+STOP_AGAIN_AFTER = 3.0
 UNSTARTED_AFTER = 15.0
 """Seconds after which an attempt without a shim is asked about."""
 
@@ -147,7 +148,7 @@ def _stop(state: State, run_id: RunId, event: e.StopRequested, now: float) -> De
     records: tuple[AnyRecord, ...] = ()
     if not isinstance(attempt.status, Stopping):
         move_attempt(_who(run_id), attempt.status.status, AttemptFact.STOP_ORDERED)
-        stopping = Stopping(since=now, by="user", reason=event.reason)
+        stopping = Stopping(since=now, by="user", reason=event.reason, order=order)
         records = (attempt.model_copy(update={"status": stopping}),)
     return Decision(
         records=records,
@@ -225,18 +226,24 @@ def _observed(state: State, event: e.Observed, now: float) -> Decision:
     seen = attempt_after(state, attempt, event.observation, now)
     decision = Decision(records=seen.records, notes=seen.notes)
     after = seen.attempt
-    if seen.orphans and not after.reaped:
-        order = Order(
-            key="reap", action=OrderAction.STOP, by="controller", reason="its shim is dead"
-        )
+    if seen.to_reap is not None and not after.reaped:
+        order = reap_order(seen.to_reap)
         after = after.model_copy(update={"reaped": True})
         decision = decision.then(
             state,
-            Decision(records=(after,), orders=(ReapAttempt(attempt=after.id, order=order),)),
+            Decision(
+                records=(after,),
+                orders=(ReapAttempt(attempt=after.id, order=order),),
+                notes=(f"{_who(after.run_id)}: {seen.to_reap}; what is left of it is ended",),
+            ),
         )
     if attempt.leased and not after.leased:
         decision = decision.then(state, Decision(orders=(ReleaseLease(attempt=after.id),)))
     return _settle_if_over(state, decision, after, now)
+
+
+def reap_order(why: str) -> Order:
+    return Order(key="reap", action=OrderAction.STOP, by="controller", reason=why)
 
 
 def _settle_if_over(state: State, decision: Decision, after: Attempt, now: float) -> Decision:
@@ -286,7 +293,18 @@ def _tick(state: State, now: float) -> Decision:
         if a.status.status == "starting" and now - a.created_at > UNSTARTED_AFTER
     )
     placed = schedule(state, now)
-    return Decision(records=placed.records, orders=(*placed.orders, *asked), notes=placed.notes)
+    again = tuple(_stop_again(state, now))
+    return Decision(
+        records=placed.records, orders=(*placed.orders, *asked, *again), notes=placed.notes
+    )
+
+
+def _stop_again(state: State, now: float) -> Iterator[StopAttempt]:
+    """A stop that was not obeyed at once may never have arrived; the same key is one order."""
+    for attempt in state.attempts.values():
+        status = attempt.status
+        if isinstance(status, Stopping) and status.order and now - status.since > STOP_AGAIN_AFTER:
+            yield StopAttempt(attempt=attempt.id, order=status.order)
 
 
 def _who(run: RunId) -> str:

@@ -19,7 +19,6 @@ class AttemptFact(StrEnum):
     SPAWNED = "spawned"
     STOP_ORDERED = "stop_ordered"
     EXITED = "exited"
-    PROVED_LOST = "proved_lost"
     NEVER_STARTED = "never_started"
 
 
@@ -45,13 +44,10 @@ ATTEMPT_MOVES: Mapping[tuple[AttemptStatus, AttemptFact], AttemptStatus] = {
     (_A.STARTING, _AF.SPAWNED): _A.RUNNING,
     (_A.STARTING, _AF.STOP_ORDERED): _A.STOPPING,
     (_A.STARTING, _AF.EXITED): _A.DONE,
-    (_A.STARTING, _AF.PROVED_LOST): _A.DONE,
     (_A.STARTING, _AF.NEVER_STARTED): _A.DONE,
     (_A.RUNNING, _AF.STOP_ORDERED): _A.STOPPING,
     (_A.RUNNING, _AF.EXITED): _A.DONE,
-    (_A.RUNNING, _AF.PROVED_LOST): _A.DONE,
     (_A.STOPPING, _AF.EXITED): _A.DONE,
-    (_A.STOPPING, _AF.PROVED_LOST): _A.DONE,
     (_A.STOPPING, _AF.NEVER_STARTED): _A.DONE,
 }
 

@@ -44,7 +44,7 @@ class Seen:
     attempt: Attempt
     records: tuple[AnyRecord, ...]
     notes: tuple[str, ...]
-    orphans: bool = False  # the shim is dead and something of the attempt is left
+    to_reap: str | None = None  # why: its shim is dead and has recorded no end
 
 
 def attempt_after(state: State, attempt: Attempt, seen: Observation, now: float) -> Seen:
@@ -52,7 +52,7 @@ def attempt_after(state: State, attempt: Attempt, seen: Observation, now: float)
     after, notes = _from_events(attempt, seen.events)
     after = _from_watch(after, seen.watch)
     after = after.model_copy(update={"cursor": seen.cursor})
-    after, orphans, more = _from_processes(after, seen, now)
+    after, to_reap, more = _from_processes(after, seen, now)
     if isinstance(after.status, Ended) and after.leased and not seen.locks_held:
         after = after.model_copy(update={"leased": False})
     records: list[AnyRecord] = [after] if after != attempt else []
@@ -68,7 +68,7 @@ def attempt_after(state: State, attempt: Attempt, seen: Observation, now: float)
                 progress=seen.progress,
             )
         )
-    return Seen(attempt=after, records=tuple(records), notes=(*notes, *more), orphans=orphans)
+    return Seen(attempt=after, records=tuple(records), notes=(*notes, *more), to_reap=to_reap)
 
 
 def _from_events(
@@ -101,32 +101,28 @@ def _from_watch(attempt: Attempt, lines: Iterable[Mapping[str, Any]]) -> Attempt
 
 def _from_processes(
     attempt: Attempt, seen: Observation, now: float
-) -> tuple[Attempt, bool, tuple[str, ...]]:
-    """Liveness and exit record. Returns (attempt, orphans are left, notes)."""
+) -> tuple[Attempt, str | None, tuple[str, ...]]:
+    """Liveness and exit record. Returns (attempt, why it is to be reaped, notes).
+
+    Whether or not anything is left of it: the reaper makes sure, and writes the exit record that
+    the watcher and the publisher wait for too.
+    """
     who = f"{attempt.campaign}/{attempt.run} attempt {attempt.number}"
     if isinstance(attempt.status, Ended):
-        return attempt, False, ()
+        return attempt, None, ()
     if seen.exit is not None:
         ending = _ending(attempt, seen.exit)
         move_attempt(who, attempt.status.status, AttemptFact.EXITED)
         ended = Ended(at=float(seen.exit.get("ended_at") or now), ending=ending)
         note = f"{who} ended: {ending.result.value} ({ending.reason})"
-        return attempt.model_copy(update={"status": ended}), False, (note,)
+        return attempt.model_copy(update={"status": ended}), None, (note,)
     if seen.pid is None:
-        return attempt, False, ()
+        return attempt, None, ()
     attempt = _spawned(attempt, seen, now, who)
     if seen.same_boot and seen.shim is not Liveness.DEAD:
-        return attempt, False, ()
-    if seen.same_boot and (seen.trainer is Liveness.ALIVE or seen.locks_held):
-        return attempt, True, (f"{who}: the shim is dead, its trainer is not: reaping",)
-    move_attempt(who, attempt.status.status, AttemptFact.PROVED_LOST)
-    reason = "the shim was killed" if seen.same_boot else "the host was rebooted"
-    ending = Ending(result=Result.LOST, reason=reason)
-    return (
-        attempt.model_copy(update={"status": Ended(at=now, ending=ending)}),
-        False,
-        (f"{who} lost: {reason}",),
-    )
+        return attempt, None, ()
+    why = "its shim was killed" if seen.same_boot else "the host was rebooted"
+    return attempt, why, ()
 
 
 def _spawned(attempt: Attempt, seen: Observation, now: float, who: str) -> Attempt:
@@ -170,7 +166,7 @@ def _ending(attempt: Attempt, record: Mapping[str, Any]) -> Ending:
         reason = f"{order.get('reason')} (by user)"
         return Ending(result=Result.CANCELLED, reason=reason, exit_code=code)
     if order is not None and order.get("by") == "controller":
-        return Ending(result=Result.LOST, reason="the shim was killed; its trainer was reaped")
+        return Ending(result=Result.LOST, reason=str(order.get("reason")))
     if record.get("failure_class"):
         return _failed(FailureClass(record["failure_class"]), record, code, signal)
     if code == 0:

@@ -19,6 +19,7 @@ from ray.util.placement_group import (
     PlacementGroup,
     get_placement_group,
     placement_group,
+    placement_group_table,
     remove_placement_group,
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -34,6 +35,8 @@ from watchers import actor_ray
 from watchers.actor_ray import WatcherActor
 
 LEASE_DEADLINE = 20.0
+STALE_AFTER = 5.0
+_LEASE = "lease:"
 LOOK_EVERY = 0.01
 CHECK_EVERY = 1.0
 
@@ -42,14 +45,14 @@ class RayLeaser:
     """A detached placement group for each live lease."""
 
     def lease(self, directory: str, host: str, devices: tuple[str, ...]) -> None:
-        """Raises LookupError if no node declares the devices, TimeoutError if Ray holds them."""
+        """Raises LeaseRefused if no node declares the devices, or if Ray does not give them."""
         name = _lease_name(directory)
         if _find_group(name) is not None:
             return
         wanted = {resource_name(d): 1.0 for d in devices}
         total: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if missing := sorted(set(wanted) - set(total)):
-            raise LookupError(
+            raise desk.LeaseRefused(
                 f"no Ray node declares {', '.join(missing)}; start the node of {host} with "
                 '`ray start --resources="$(campaign gpus --ray-resources)"`'
             )
@@ -60,8 +63,7 @@ class RayLeaser:
             raise _not_given(wanted)
 
     def release(self, directory: str) -> None:
-        if (group := _find_group(_lease_name(directory))) is not None:
-            remove_placement_group(group)
+        release_group(_lease_name(directory))
 
 
 def _await_free(wanted: Mapping[str, float]) -> None:
@@ -70,20 +72,38 @@ def _await_free(wanted: Mapping[str, float]) -> None:
     A group that is asked for before that waits for a timer of Ray that ticks once a second.
     """
     until = time.monotonic() + LEASE_DEADLINE
+    stale_after = time.monotonic() + STALE_AFTER
     while time.monotonic() < until:
         free: Mapping[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
         if all(free.get(name, 0.0) >= amount for name, amount in wanted.items()):
             return
+        if time.monotonic() > stale_after:
+            _drop_holders(wanted)
+            stale_after = until
         time.sleep(LOOK_EVERY)
     raise _not_given(wanted)
 
 
-def _not_given(wanted: Mapping[str, float]) -> TimeoutError:
-    return TimeoutError(f"Ray did not give {', '.join(wanted)} within {LEASE_DEADLINE:.0f} s")
+def _drop_holders(wanted: Mapping[str, float]) -> None:
+    """End leases of ours on these devices: their release was lost. The store knows them to be free."""
+    for row in placement_group_table().values():
+        bundles = row["bundles"].values()
+        held = {name for bundle in bundles for name in bundle}
+        if row["name"].startswith(_LEASE) and held & set(wanted):
+            release_group(row["name"])
+
+
+def release_group(name: str) -> None:
+    if (group := _find_group(name)) is not None:
+        remove_placement_group(group)
+
+
+def _not_given(wanted: Mapping[str, float]) -> desk.LeaseRefused:
+    return desk.LeaseRefused(f"Ray did not give {', '.join(wanted)} within {LEASE_DEADLINE:.0f} s")
 
 
 def _lease_name(directory: str) -> str:
-    return f"lease:{directory}"
+    return f"{_LEASE}{directory}"
 
 
 def _find_group(name: str) -> PlacementGroup | None:

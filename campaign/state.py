@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from campaign.gpus.etiquette import IDLE_LIMIT, Sight
-from campaign.hosts.port import Cursor, HostFacts
+from campaign.hosts.port import Cursor, HostFacts, Order
 from campaign.placement import Policy
 from specs.run import RunSpec
 
@@ -137,6 +137,7 @@ class Stopping(Record):
     since: float
     by: str
     reason: str
+    order: Order | None = None  # the user's, sent again until it is obeyed
 
 
 class Ended(Record):

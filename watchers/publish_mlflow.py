@@ -14,31 +14,27 @@ import argparse
 import contextlib
 import os
 import signal
-import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from watchers.mlflow_attempts import LEDGER, directories
 from watchers.mlflow_cursor import Ledger
+from watchers.mlflow_loop import Published, Publisher
 from watchers.mlflow_mirror import Mirror
-from watchers.mlflow_port import Replaced, TrackingProblem
+from watchers.mlflow_port import Replaced
 from watchers.mlflow_uri import BadUri, check_uri, default_uri, locked
 
 LOCK = "publisher.lock"
 LOG = "publisher.log"
 RUN_LOCK = "publisher.runs.lock"
 
-POLL = 1.0
-LONGEST_WAIT = 30.0
-FLUSH_DEADLINE = 45.0
-"""Seconds that a publisher which was told to end goes on publishing what there is."""
-
 ONCE_PATIENCE = 120.0
 """Seconds of outage after which --once gives up."""
+
+ORPHAN_PATIENCE = 600.0
+"""Seconds without a point after which one whose starter is dead ends; the next starter begins another."""
 
 _NICENESS = 10
 _OK, _USAGE, _BUSY, _PARTLY = 0, 2, 5, 7
@@ -46,95 +42,6 @@ _OK, _USAGE, _BUSY, _PARTLY = 0, 2, 5, 7
 
 class AnotherRuns(Exception):
     """A publisher of this home is running already; there is never a second one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """``points``: accepted by MLflow, replayed ones too; ``left``: what could not be published, and why."""
-
-    points: int
-    left: dict[str, str]
-
-
-class Publisher:
-    """Rounds over ``find``'s directories until told to stop. ``open_mirror`` connects to the store."""
-
-    def __init__(
-        self,
-        *,
-        find: Callable[[], Iterator[Path]],
-        open_mirror: Callable[[], Mirror],
-        say: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._find = find
-        self._open_mirror = open_mirror
-        self._say = say
-        self._clock = clock
-        self._mirror: Mirror | None = None
-        self._down_since: float | None = None
-        self._why_down = ""
-        self.stopping = threading.Event()
-
-    def run(self) -> Published:
-        """Until `stopping` is set; then what there is is published, unless the store is down."""
-        wait = 0.0
-        while not self.stopping.wait(wait):
-            wait = self._round(until=None, wait=wait)
-        if self._down_since is None:
-            self._round(until=self._clock() + FLUSH_DEADLINE, wait=0.0)
-        return self._result()
-
-    def run_once(self, patience: float) -> Published:
-        """All there is. An outage, or an attempt in trouble, is waited for ``patience`` seconds."""
-        deadline, wait = self._clock() + patience, 0.0
-        while not self.stopping.wait(wait):
-            before = self._published()
-            wait = self._round(until=None, wait=wait)
-            if self._down_since is None and not self._paused():
-                break
-            if self._published() > before:
-                deadline = self._clock() + patience
-            if self._clock() >= deadline:
-                break
-        return self._result()
-
-    def _round(self, *, until: float | None, wait: float) -> float:
-        """Publish till there is no more at present; the seconds to wait before the next round."""
-        try:
-            if self._mirror is None:
-                self._mirror = self._open_mirror()
-            while self._mirror.advance(self._find()):
-                if until is not None and self._clock() >= until:
-                    break
-                if until is None and self.stopping.is_set():
-                    break
-        except (TrackingProblem, sqlite3.OperationalError) as error:
-            # OperationalError: our own ledger cannot be written, on a full disk say
-            return self._outage(str(error), wait)
-        if self._down_since is not None:
-            self._say(f"MLflow is back after {self._clock() - self._down_since:.0f} s")
-            self._down_since = None
-        return POLL
-
-    def _outage(self, why: str, wait: float) -> float:
-        if self._down_since is None or why != self._why_down:
-            self._say(f"MLflow cannot be reached, points wait in metrics.jsonl: {why}")
-        self._down_since = self._clock() if self._down_since is None else self._down_since
-        self._why_down = why
-        return min(LONGEST_WAIT, max(POLL, wait * 2))
-
-    def _published(self) -> int:
-        return 0 if self._mirror is None else self._mirror.published
-
-    def _paused(self) -> dict[Path, str]:
-        return {} if self._mirror is None else self._mirror.paused
-
-    def _result(self) -> Published:
-        left = {str(path): why for path, why in self._paused().items()}
-        if self._down_since is not None:
-            left["MLflow"] = self._why_down
-        return Published(points=self._published(), left=left)
 
 
 # ---------------------------------------------------------------- the two ways to run one
@@ -154,6 +61,7 @@ def publish_home(
             find=lambda: directories(home),
             open_mirror=lambda: _mirror(home, uri, ledger, say, None),
             say=say,
+            forsaken=_forsaken(home),
         )
         if signals:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -206,6 +114,19 @@ def _mirror(
         say(f"{uri} is another store than before: everything is published again")
     alone = lambda: locked(home / RUN_LOCK)  # noqa: E731
     return Mirror(target, ledger, say=say, alone=alone, experiment=experiment)
+
+
+def _forsaken(home: Path) -> Callable[[float], str | None]:
+    starter = os.getppid()
+
+    def why(idle: float) -> str | None:
+        if not home.is_dir():
+            return f"{home} was removed"
+        if os.getppid() != starter and idle >= ORPHAN_PATIENCE:
+            return f"who started it is dead, and for {idle:.0f} s there was nothing to publish"
+        return None
+
+    return why
 
 
 @contextlib.contextmanager

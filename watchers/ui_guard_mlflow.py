@@ -24,8 +24,15 @@ _CLOSED = ("/mlflow/assistant",)
 _NO_ENTRY = b"Open the link that `campaign ui` printed: it carries the key to this page.\n"
 _CLOSED_HERE = b'{"error_code": "NOT_FOUND", "message": "closed by campaign ui"}'
 
-_SETTINGS = {"mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True}
-"""What the browser keeps for MLflow's pages: the assistant, which is off, does not open its pane."""
+_SETTINGS = {
+    "mlflow.workflowType_v1": "machine_learning",
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+    "mlflow.settings.telemetry.enabled_v1": False,
+    "mlflow.telemetry.info.alert.dismissed_v1": True,
+}
+"""What the browser keeps for MLflow's pages: they open in the model-training view (a first visit has the
+one for language models), the assistant, which is off, does not open its pane, and no usage data is sent.
+"""
 
 _WELCOME = """<!doctype html><meta charset="utf-8"><title>MLflow</title><script>
 for (const [key, value] of Object.entries(%s)) localStorage.setItem(key, JSON.stringify(value));

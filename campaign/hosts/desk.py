@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from campaign.errors import CampaignError
 from campaign.hosts.port import Cursor, Host, HostFacts, Launch, Observation, Order
 
 OBSERVE_EVERY = 0.1
@@ -127,11 +128,15 @@ AnyFact = Annotated[
 FACT: TypeAdapter[AnyFact] = TypeAdapter(AnyFact)
 
 
+class LeaseRefused(Exception):
+    """Nothing was started: the device is not to be had."""
+
+
 class Leaser(Protocol):
     """Who else must agree that a device is taken: Ray's placement groups, or nobody."""
 
     def lease(self, directory: str, host: str, devices: tuple[str, ...]) -> None:
-        """Hold the devices for this attempt; holding them already is fine. Raises if refused."""
+        """Hold the devices for this attempt; holding them already is fine. Raises LeaseRefused."""
         ...
 
     def release(self, directory: str) -> None: ...
@@ -218,7 +223,8 @@ class Desk:
         try:
             work(message)
         except Exception as error:  # noqa: BLE001 - a thread must report whatever went wrong
-            if isinstance(message, Start):
+            # any other failure of a start leaves it open: the controller asks for proof later
+            if isinstance(message, Start) and isinstance(error, (CampaignError, LeaseRefused)):
                 self._emit(StartFailed(directory=message.launch.directory, reason=str(error)))
             text = "".join(traceback.format_exception_only(error)).strip()
             self._emit(Problem(text=f"{message.op}: {text}"))

@@ -18,7 +18,7 @@ from tests.bench.submit import campaign_file
 RUNS = 200
 SLOTS = 2
 PEER_REPEATS = 5
-REPEATS = 3
+REPEATS = 2
 DEADLINE = 400.0
 
 _NAMES = tuple(f"many_{turn}" for turn in range(REPEATS))

@@ -70,12 +70,12 @@ class Stage:
     def start(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[bytes]:
-        """A process of its own group; with its group it is gone when the stage ends."""
+        """A process in a session of its own, as a shim's; with its group it is gone when the stage ends."""
         child = subprocess.Popen(
             argv,
             env=None if env is None else dict(env),
             stdin=subprocess.DEVNULL,
-            process_group=0,
+            start_new_session=True,
             **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **options},
         )
         self._stack.callback(end_child, child)
@@ -100,7 +100,7 @@ class Stage:
                 stdin=given,
                 stdout=said,
                 stderr=said,
-                process_group=0,
+                start_new_session=True,
             )
             try:
                 code = child.wait()

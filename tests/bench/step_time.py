@@ -1,15 +1,13 @@
 """What `campaign` costs a training: its step time under the whole plane and by hand.
 
-Both are the same process with the same spec.json, threads and environment. By hand means that no part
-of the plane runs. The order A B B A A B B A .. lets a machine that slowly becomes slower favour neither.
+Both are the same program with the same spec.json, threads and environment, each in a session of its own.
+By hand means that no part of the plane runs. The order A B B A A B B A .. lets a machine that slowly becomes slower favour neither.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,16 @@ import psutil
 
 from campaign import control
 from campaign.api import Client
-from specs.files import AttemptFiles, parse_metric_line, read_json, write_json
+from specs.files import AttemptFiles, read_json, write_json
 from specs.load import load
 from specs.run import CampaignSpec
-from tests.bench.figures import Verdict, median_interval, percentile, summary, verdict
+from tests.bench.figures import Verdict, median_interval, summary, verdict
 from tests.bench.report import Result, Row, ratios
 from tests.bench.stage import Stage, all_with, warm
+from tests.bench.training import Training, attend, training_of
 
 PAIRS = 8
 STEPS = 50
-WARM_UP_STEPS = 10
 GOAL = 0.01
 RUN = "ep_rr_scratch"
 DEADLINE = 300.0
@@ -38,24 +36,10 @@ _SAYS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """One training, in seconds a step, its first steps left out.
-
-    ``step``: the median over its metric lines, each of which has the mean over ``log_every`` steps.
-    ``quick``: the quickest tenth of them: other users of the machine disturb it least.
-    ``whole``: from first line to last, evaluations and checkpoints included.
-    """
-
-    step: float
-    quick: float
-    whole: float
-
-
 _MEASURES = {
-    "step": "a step, median",
-    "quick": "a step, quickest tenth",
+    "step": "a step",
     "whole": "a step, with evaluations and checkpoints",
+    "cpu": "CPU time of that",
 }
 
 
@@ -124,32 +108,39 @@ def _under_campaign(client: Client, spec: CampaignSpec, turn: int) -> tuple[Trai
     if client.controller() is None:
         warm(client)
     name = f"under_{turn}"
+    files = AttemptFiles(root=client.home.attempt(name, RUN, 1))
     before, began = _plane_seconds(client), time.monotonic()
     client.submit(spec, as_name=name)
-    all_with("succeeded", client.wait(name, timeout=DEADLINE))
+    samples = attend(lambda: _trainer(files), files.exit.exists)
     cpus = (_plane_seconds(client) - before) / (time.monotonic() - began)
-    return _training(client.home.attempt(name, RUN, 1)), cpus
+    all_with("succeeded", client.wait(name, timeout=DEADLINE))
+    return training_of(files.root, samples), cpus
 
 
 def _by_hand(stage: Stage, client: Client, turn: int) -> Training:
-    """The same process, with the spec.json and the environment that campaign gave it, and no plane."""
+    """The same program, with the spec.json, environment and folder that campaign gave it; no plane."""
     client.down()
     given = AttemptFiles(root=next(iter(client.home.root.glob(f"under_*/{RUN}/attempt-1"))))
     files = AttemptFiles(root=stage.folder(f"by-hand-{turn}"))
     write_json(files.spec, _present(given.spec))
+    launch = _present(given.launch)
     with files.log.open("ab") as log:
         child = stage.start(
-            [sys.executable, "-P", "-m", "trainers.entry", str(files.root)],
-            env=_present(given.env),
-            cwd=files.root,
+            [*launch["argv"][:-1], str(files.root)],
+            env=launch["env"],
+            cwd=launch["cwd"],
             stdout=log,
             stderr=log,
         )
-        if child.wait(DEADLINE) != 0:
-            raise RuntimeError(
-                f"the trainer ended with {child.returncode}: {files.log.read_text()}"
-            )
-    return _training(files.root)
+    samples = attend(lambda: child.pid, lambda: child.poll() is not None)
+    if child.returncode != 0:
+        raise RuntimeError(f"the trainer ended with {child.returncode}: {files.log.read_text()}")
+    return training_of(files.root, samples)
+
+
+def _trainer(files: AttemptFiles) -> int | None:
+    record = (read_json(files.pid) or {}).get("trainer")
+    return None if record is None else int(record["pid"])
 
 
 def _present(path: Path) -> Mapping[str, Any]:
@@ -157,19 +148,6 @@ def _present(path: Path) -> Mapping[str, Any]:
     if value is None:
         raise FileNotFoundError(path)
     return value
-
-
-def _training(directory: Path) -> Training:
-    """From the metric lines after the warm-up."""
-    data = AttemptFiles(root=directory).metrics.read_bytes().splitlines()
-    lines = [line for line in map(parse_metric_line, data) if line is not None]
-    timed = [line for line in lines if "time/step_s" in line.metrics and line.step > WARM_UP_STEPS]
-    means = [line.metrics["time/step_s"] for line in timed]
-    return Training(
-        step=summary(means).median,
-        quick=percentile(means, 10),
-        whole=(timed[-1].t - timed[0].t) / (timed[-1].step - timed[0].step),
-    )
 
 
 def _plane_seconds(client: Client) -> float:

@@ -145,7 +145,7 @@ def test_how_an_attempt_ended_is_read_off_its_exit_record(
 # ---------------------------------------------------------------- the restart table
 
 
-def test_a_dead_shim_with_a_living_trainer_is_reaped_once_and_only_then_lost() -> None:
+def test_a_dead_shim_is_reaped_once_and_only_then_is_its_attempt_lost() -> None:
     world = World(a=spec(retry={"losses": 0}))
     world.tick()
     world.see("a")
@@ -153,8 +153,10 @@ def test_a_dead_shim_with_a_living_trainer_is_reaped_once_and_only_then_lost() -
     world.see("a", shim=DEAD)
     assert sum(isinstance(o, ReapAttempt) for o in world.orders) == 1
     assert world.state.leases(), "its device is not offered while something of it lives"
-    world.see("a", shim=DEAD, trainer=DEAD, locks_held=False)
+    reaped = {"by": "controller", "reason": "its shim was killed"}
+    world.exits("a", None, signal=9, order=reaped)
     assert world.attempt("a").status.ending.result is Result.LOST
+    assert world.run("a").status.status == "done", "nothing waits for ever"
 
 
 def test_a_reboot_loses_the_attempt_and_says_so() -> None:
@@ -162,7 +164,28 @@ def test_a_reboot_loses_the_attempt_and_says_so() -> None:
     world.tick()
     world.see("a")
     world.see("a", same_boot=False, shim=DEAD, trainer=DEAD, locks_held=False)
+    (reap,) = [o for o in world.orders if isinstance(o, ReapAttempt)]
+    world.exits("a", None, order=reap.order.model_dump(mode="json"))
     assert "rebooted" in world.attempt("a").status.ending.reason
+
+
+def test_where_nothing_of_a_dead_attempt_is_left_it_is_reaped_all_the_same() -> None:
+    world = World(a=spec())
+    world.tick()
+    world.see("a")
+    world.see("a", shim=DEAD, trainer=DEAD, locks_held=False)
+    assert any(isinstance(o, ReapAttempt) for o in world.orders), "the reaper writes the record"
+
+
+def test_a_stop_that_is_not_obeyed_is_sent_again_as_the_same_order() -> None:
+    world = World(a=spec())
+    world.tick()
+    world.see("a")
+    world.tell(e.StopRequested(runs=(("c", "a"),), kill=False, by="u", reason="enough"))
+    world.tick(after=60.0)
+    stops = [o.order for o in world.orders if isinstance(o, StopAttempt)]
+    assert len(stops) == 2
+    assert stops[0] == stops[1]
 
 
 def test_an_attempt_without_a_shim_is_asked_about_before_it_is_given_up() -> None:

@@ -23,7 +23,7 @@ from watchers.mlflow_attempts import lag
 from watchers.mlflow_uri import BadUri, check_uri, default_uri
 from watchers.publish_mlflow import AnotherRuns, Publisher, publish_directory, publish_home
 
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,16 @@ def test_a_store_that_is_removed_under_it_is_filled_anew(
     assert start("--once").wait(DEADLINE) == 0
     assert differences(home) == []
     assert "is another store than before" in log_of(home)
+
+
+@pytest.mark.heavy
+def test_it_does_not_outlive_its_home(
+    home: FakeHome, start: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    process = start()
+    wait_for(lambda: "publishes to" in log_of(home), "the start")
+    shutil.rmtree(home.root)
+    process.wait(DEADLINE)
 
 
 @pytest.mark.heavy
@@ -352,6 +362,17 @@ def test_told_to_end_it_does_one_more_pass_over_what_there_is() -> None:
     made.stopping.wait = lambda timeout=None: made.stopping.set() or mirror.done >= 3  # type: ignore[method-assign,func-returns-value]
     assert made.run().points == 4
     assert mirror.rounds == []
+
+
+@pytest.mark.parametrize(("idle", "rounds"), [(0.0, 4), (3.0, 7)])
+def test_a_publisher_that_nobody_needs_ends_by_itself(idle: float, rounds: int) -> None:
+    said: list[str] = []
+    mirror = Script(True, True, True)
+    made = publisher(mirror, said, lambda: float(mirror.done))  # a round takes a second
+    made._forsaken = lambda since: "its starter is dead" if since >= idle else None
+    made.run()
+    assert (mirror.published, mirror.done) == (3, rounds)
+    assert said == ["nobody needs this publisher any more: its starter is dead"]
 
 
 def test_told_to_end_during_an_outage_it_leaves_at_once() -> None:

@@ -25,7 +25,7 @@ from watchers.ui_mlflow import NothingThere, Ui, UiFailed, comparison_url, start
 TOKEN = "t0ken-of-the-owner"
 PORT = 4711
 COOKIE = f"{cookie_name(PORT)}={TOKEN}"
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 
 # ---------------------------------------------------------------- the guard

@@ -49,7 +49,7 @@ def start_tags(attempt: Described) -> dict[str, str]:
         "devices": ", ".join(str(device) for device in content.get("devices") or ()) or None,
         "git_commit": f"{commit} + changes" if commit and dirty else commit,
         "mlflow.source.git.commit": commit,
-        "mlflow.source.name": attempt.content["spec"].get("trainer", {}).get("kind"),
+        "mlflow.source.name": dict(_flatten(content["spec"], ())).get("trainer.kind"),
     }
     for path, _ in _flatten(content["spec"], ()):
         tags.update(long_name_tags(path))

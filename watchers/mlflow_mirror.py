@@ -6,7 +6,9 @@ the others go on. Nothing is lost by waiting: the truth is metrics.jsonl.
 
 from __future__ import annotations
 
+import sqlite3
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +16,14 @@ from pathlib import Path
 
 from watchers.mlflow_attempts import Found, load, siblings
 from watchers.mlflow_cursor import Ledger
-from watchers.mlflow_port import Lifecycle, NotActive, Target, Unsure
+from watchers.mlflow_port import (
+    Lifecycle,
+    NotActive,
+    Replaced,
+    Target,
+    TrackingProblem,
+    Unsure,
+)
 from watchers.mlflow_run import Alone, Family, RunWriter, Say
 
 DOUBTS = 5
@@ -122,6 +131,12 @@ class Mirror:
             return False
         except OSError as error:
             self._wait(directory, str(error))
+            return False
+        except (TrackingProblem, Replaced, sqlite3.Error):
+            raise
+        except Exception as error:  # noqa: BLE001 - one odd attempt must not keep the others back
+            traceback.print_exc()
+            self._wait(directory, f"{type(error).__name__}: {error}")
             return False
         self._pauses.pop(directory, None)
         if done:

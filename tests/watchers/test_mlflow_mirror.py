@@ -452,6 +452,16 @@ def test_an_unreadable_spec_is_said_once_and_the_others_are_published(stage: Sta
     assert Counter("spec.json" in text for text in stage.said)[True] == 1
 
 
+def test_an_attempt_that_nobody_thought_of_keeps_no_other_back(stage: Stage) -> None:
+    odd = stage.home.attempt(run="odd")
+    write_json(odd.files.spec, {**odd.content, "devices": 7})
+    stage.home.attempt().curve([1])
+    stage.publish()
+    assert stage.steps("redx") == [1]
+    assert list(stage.mirror.paused) == [odd.root]
+    assert any("odd/attempt-1: TypeError" in text for text in stage.said)
+
+
 def test_lines_that_are_no_metric_lines_are_counted_aloud(stage: Stage) -> None:
     attempt = stage.home.attempt()
     attempt.curve([1])

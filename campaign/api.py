@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from campaign.store import Store
     from campaign.submitting import Plan, Submission
     from specs.run import CampaignSpec
-    from watchers.publish_mlflow import Published
+    from watchers.mlflow_loop import Published
     from watchers.ui_mlflow import Ui
 
 ANSWER_DEADLINE = 15.0

@@ -150,9 +150,8 @@ class RunWriter:
             self.say(f"{of.files.metrics}: {read.bad} lines {where} are no metric lines")
         if read.position == at:
             return False
-        self._send(
-            attempt, [line for line in read.lines if source.holds(line.step)], entry, suspect
-        )
+        lines = [line for line in read.lines if source.holds(line.step)]
+        self._send(attempt, lines, entry, suspect)
         self.ledger.advance(uri, key, source.attempt, read.position)
         return True
 

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     results, failed = [], 0
     with orderly():
         for name in options.names or BENCHMARKS:
-            result = _taken(name, options.dir, keep=options.keep)
+            result = _taken(name, options)
             if result is None:
                 failed += 1
                 continue
@@ -70,16 +70,23 @@ def _parser() -> argparse.ArgumentParser:
         default=_ON_DISK if _ON_DISK.is_dir() else Path(tempfile.gettempdir()),
         help="where the homes are made: on the disk that is meant (default %(default)s)",
     )
+    parser.add_argument(
+        "--more",
+        type=int,
+        default=1,
+        metavar="K",
+        help="K times as many samples, for a verdict that the usual number leaves open",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the files for a look at them")
     return parser
 
 
-def _taken(name: str, where: Path, *, keep: bool) -> Result | None:
+def _taken(name: str, options: argparse.Namespace) -> Result | None:
     """Take one benchmark on a stage of its own; None, and why on stderr, if it fails."""
     began = time.monotonic()
     print(f"\n{name}: {BENCHMARKS[name]} ...", file=sys.stderr, flush=True)
     try:
-        with stage(where, keep=keep) as place:
+        with stage(options.dir, keep=options.keep, more=options.more) as place:
             result: Result = import_module(f"tests.bench.{name}").measure(place)
     except Exception:  # noqa: BLE001 - whatever it was, the other benchmarks are taken
         traceback.print_exc()

@@ -37,7 +37,7 @@ def measure(stage: Stage) -> Result:
     warm(client)
     pause = random.Random(0)
     samples: dict[str, list[float]] = {w: [] for w in (_BY_HAND, _ACKNOWLEDGED, _STARTED, _LINE)}
-    for turn in range(REPEATS):
+    for turn in range(REPEATS * stage.more):
         # the controller looks at fixed intervals: submits must not fall into step with them
         time.sleep(pause.uniform(0.0, 0.2))
         samples[_BY_HAND].append(_by_hand(stage, argv, turn))

@@ -30,7 +30,14 @@ def measure(stage: Stage) -> Result:
     client = stage.home("home")
     ray_head.make_token(client.home)
     found = stage.root / "lease.json"
-    argv = [sys.executable, "-m", "tests.bench.lease_child", str(client.home.root), str(found)]
+    argv = [
+        sys.executable,
+        "-m",
+        "tests.bench.lease_child",
+        str(client.home.root),
+        str(found),
+        str(stage.more),
+    ]
     stage.run(argv, env=ray_head.environment(client.home))
     samples: dict[str, list[float]] = json.loads(found.read_text())
     return Result(

@@ -1,7 +1,7 @@
-"""The Ray side of the lease benchmark: ``python -m tests.bench.lease_child HOME RESULT``.
+"""The Ray side of the lease benchmark: ``python -m tests.bench.lease_child HOME RESULT MORE``.
 
 A process like the real Ray link, with its environment, that calls what the link calls: RayLeaser, and
-a host through its supervisor actor. It writes the samples, in seconds, to the file RESULT.
+a host through its supervisor actor. It writes the samples, in seconds, to the file RESULT, MORE times as many as usual.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ROUNDS = 16
 _WARM_UP = 1
 
 
-def main(home_root: str, result: str) -> None:
+def main(home_root: str, result: str, more: str) -> None:
     with orderly():
         try:
-            samples = _measured(Home.locate(home_root))
+            samples = _measured(Home.locate(home_root), ROUNDS * int(more))
         finally:
             _end_ray()
     Path(result).write_text(json.dumps(samples))
@@ -42,13 +42,13 @@ def _end_ray() -> None:
             identity.send(process, signal.SIGKILL)
 
 
-def _measured(home: Home) -> dict[str, list[float]]:
+def _measured(home: Home, rounds: int) -> dict[str, list[float]]:
     connect(home, None, None)
     name, host = next(iter(Plane(home, None).new_hosts().items()))
     device = next(d.id for d in host.describe().devices.devices if d.id.startswith("cpu:"))
     samples: dict[str, list[float]] = {}
     # A B B A: the first B finds a device that no group has held for a whole run
-    for turn, case in enumerate((None, IDLE, AGAIN, None) * (ROUNDS + _WARM_UP)):
+    for turn, case in enumerate((None, IDLE, AGAIN, None) * (rounds + _WARM_UP)):
         launch = _launch(home, device, turn)
         taken = (
             {WITHOUT: _start(host, launch)} if case is None else _leased(host, name, launch, case)

@@ -21,8 +21,6 @@ PEER_REPEATS = 5
 REPEATS = 2
 DEADLINE = 400.0
 
-_NAMES = tuple(f"many_{turn}" for turn in range(REPEATS))
-
 FLOOR = "xargs -P2, the floor"
 _PARALLEL = "GNU parallel -j2"
 _SPOOLER = "task-spooler -S 2"
@@ -35,7 +33,7 @@ def measure(stage: Stage) -> Result:
         if run is None:
             notes.append(f"{what}: not installed")
             continue
-        samples = tuple(_timed(run) for _ in range(PEER_REPEATS))
+        samples = tuple(_timed(run) for _ in range(PEER_REPEATS * stage.more))
         rows.append(Row(what=what, samples=samples, against=None if what == FLOOR else FLOOR))
     rows += [_without_ray(stage, source), _with_ray(stage, source)]
     return Result(
@@ -48,6 +46,10 @@ def measure(stage: Stage) -> Result:
             "and has it watched; the others keep an exit code",
         ),
     )
+
+
+def _names(stage: Stage) -> list[str]:
+    return [f"many_{turn}" for turn in range(REPEATS * stage.more)]
 
 
 def _timed(run: Callable[[], None]) -> float:
@@ -67,7 +69,7 @@ def _without_ray(stage: Stage, source: Path) -> Row:
         stage.run([*argv, "--as", name, "--home", str(client.home.root)])
         all_with("succeeded", client.runs(name))
 
-    samples = tuple(_timed(partial(run, name)) for name in _NAMES)
+    samples = tuple(_timed(partial(run, name)) for name in _names(stage))
     return Row(what="campaign submit --debug (no Ray), the command", samples=samples, against=FLOOR)
 
 
@@ -79,7 +81,7 @@ def _with_ray(stage: Stage, source: Path) -> Row:
         client.submit(source, as_name=name)
         all_with("succeeded", client.wait(name, timeout=DEADLINE))
 
-    samples = tuple(_timed(partial(run, name)) for name in _NAMES)
+    samples = tuple(_timed(partial(run, name)) for name in _names(stage))
     return Row(what="campaign, plane warm", samples=samples, against=FLOOR)
 
 

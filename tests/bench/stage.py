@@ -37,10 +37,11 @@ _Answer = TypeVar("_Answer")
 
 
 class Stage:
-    """Made by `stage`. ``root`` is a fresh folder on the disk that is measured."""
+    """Made by `stage`. ``root``: a fresh folder on the disk that is measured. ``more``: multiplies samples."""
 
-    def __init__(self, root: Path, stack: ExitStack) -> None:
+    def __init__(self, root: Path, stack: ExitStack, more: int) -> None:
         self.root = root
+        self.more = more
         self._stack = stack
 
     def home(self, name: str, *, cpu_slots: int | None = None) -> Client:
@@ -113,10 +114,10 @@ class Stage:
 
 
 @contextmanager
-def stage(where: Path, *, keep: bool = False) -> Iterator[Stage]:
+def stage(where: Path, *, keep: bool = False, more: int = 1) -> Iterator[Stage]:
     """A stage in a fresh folder of ``where``; its sockets, settings and caches are not the user's.
 
-    ``keep``: leave the files for a look at them.
+    ``keep``: leave the files for a look at them. ``more``: so many times as many samples as usual.
     """
     root = Path(tempfile.mkdtemp(prefix="campaign-bench-", dir=where))
     runtime = Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))  # short: sockets lie in it
@@ -128,7 +129,7 @@ def stage(where: Path, *, keep: bool = False) -> Iterator[Stage]:
     }
     stack = ExitStack()
     try:
-        yield Stage(root, stack)
+        yield Stage(root, stack, more)
     finally:
         with undisturbed():
             try:

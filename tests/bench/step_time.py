@@ -49,7 +49,7 @@ def measure(stage: Stage) -> Result:
     under: list[Training] = []
     by_hand: list[Training] = []
     busy: list[float] = []
-    for turn in range(PAIRS):
+    for turn in range(PAIRS * stage.more):
         order = "AB" if turn % 2 == 0 else "BA"
         for which in order:
             if which == "A":

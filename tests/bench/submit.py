@@ -40,7 +40,7 @@ db.execute("COMMIT")
 def measure(stage: Stage) -> Result:
     rows: list[Row] = []
     for runs, repeats in RUNS_AND_REPEATS:
-        rows += _of_size(stage, runs, repeats)
+        rows += _of_size(stage, runs, repeats * stage.more)
     return Result(
         name="submit",
         title="a submit of so many runs, until it is acknowledged (durable)",

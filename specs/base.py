@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import (
@@ -13,6 +14,8 @@ from pydantic import (
     Field,
     WithJsonSchema,
 )
+
+from specs.errors import UnknownWord
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -93,3 +96,17 @@ Listed = BeforeValidator(_as_tuple)
 
 Number = Annotated[float, BeforeValidator(_as_float)]
 """A real number; a whole one is welcome, text and booleans are not."""
+
+
+def word(kind: type[StrEnum]) -> BeforeValidator:
+    """A member of ``kind`` by its word; another word is refused with those that are known."""
+
+    def parse(value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return kind(value)
+            except ValueError:
+                raise UnknownWord(value, kind) from None
+        return value
+
+    return BeforeValidator(parse)

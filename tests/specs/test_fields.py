@@ -63,7 +63,7 @@ RUN = "campaign: a\nruns:\n  r:\n    trainer: {kind: ep}\n"
         ("campaign: a\nruns: {r: {trainer: {kind: pe}}}\n", 2, 28, "runs.r.trainer.kind", "'pe'",
          "must be one of: ep, command", ""),
         ("campaign: a\nruns: {r: {trainer: {kind: ep, estimator: rpb}}}\n", 2, 43,
-         "runs.r.trainer.estimator", "'rpb'", "must be one of: rbp, ep, bptt", "did you mean `rbp`?"),
+         "runs.r.trainer.estimator", "'rpb'", "must be one of: rbp, ep, holomorphic, exact, bptt, bptt_tail", "did you mean `rbp`?"),
         ("campaign: a\nruns: {r: {trainer: {kind: ep, device: gpu}}}\n", 2, 40,
          "runs.r.trainer.device", "'gpu'", "must be 'auto', 'cpu' or 'cuda'", "did you mean `cpu`?"),
         (f"{RUN}    watch: [{{rule: silence, action: kil}}]\n", 5, 37, "runs.r.watch[0].action",

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from specs.trainer_ep import TextData
-from specs.trainer_ep import Tokenizer as Kind
+from specs.data import TextData
+from specs.data import Tokenizer as Kind
 from trainers.data.cache import cached
 from trainers.data.tokenizers import CharTokenizer, Tokenizer, Tokens, train_bpe
 from trainers.failure import CouldNotStart

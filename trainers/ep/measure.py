@@ -13,7 +13,7 @@ from trainers.ep.block import Params
 from trainers.ep.readout import cross_entropy
 from trainers.ep.relax import RelaxPolicy
 from trainers.ep.spectrum import Rightmost, eigenvalues, rightmost
-from trainers.ep.step import equilibrium, solve_adjoint
+from trainers.ep.task import equilibrium, solve_adjoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specs.trainer_ep import TextData, Tokenizer
+from specs.data import TextData, Tokenizer
 from trainers.data.text import BadText, Text, default_text, load
 
 SENTENCES = "".join(f"Line {n}: the quick brown fox jumps over {n * n} dogs.\n" for n in range(400))

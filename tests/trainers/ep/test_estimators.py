@@ -17,7 +17,7 @@ from trainers.ep.estimators.record import Best
 from trainers.ep.linearise import linearise
 from trainers.ep.readout import cross_entropy, read
 from trainers.ep.relax import RelaxPolicy, per_sequence_norm
-from trainers.ep.step import equilibrium, implicit_gradient, task_gradient
+from trainers.ep.task import equilibrium, implicit_gradient, task_gradient
 
 TIGHT = {"T1": 400, "t1max": 3000, "tolerance": 1e-14, "eps": 0.3}
 

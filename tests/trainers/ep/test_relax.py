@@ -7,7 +7,7 @@ from specs.trainer_ep import Objective
 from trainers.ep.block import force, start
 from trainers.ep.estimators.bptt import bptt
 from trainers.ep.relax import RelaxPolicy, relax, step_residual
-from trainers.ep.step import equilibrium, task_gradient
+from trainers.ep.task import equilibrium, task_gradient
 
 
 def test_every_named_residual_belongs_to_its_state(toy):

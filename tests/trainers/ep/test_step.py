@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.nn.utils import get_total_norm
 
+from trainers.ep.penalise import penalty_gradient
 from trainers.ep.relax import RelaxPolicy
-from trainers.ep.step import equilibrium, penalty_gradient, step_gradient, task_gradient
+from trainers.ep.step import step_gradient
+from trainers.ep.task import equilibrium, task_gradient
 
 ROUGH = {"T1": 4, "t1max": 12, "tolerance": 1e-9}
 

@@ -23,7 +23,8 @@ import json, os, sys
 import pynvml
 pynvml.nvmlInit()
 visible = os.environ["CUDA_VISIBLE_DEVICES"]
-used = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(visible)).used
+gpu = pynvml.nvmlDeviceGetHandleByUUID(visible)
+used = pynvml.nvmlDeviceGetMemoryInfo(gpu, version=pynvml.nvmlMemory_v2).used
 import torch
 block = torch.ones({HELD}, dtype=torch.uint8, device="cuda")
 torch.cuda.synchronize()

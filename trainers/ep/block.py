@@ -70,6 +70,30 @@ class Folded:
     def head_width(self) -> int:
         return self.width // self.heads
 
+    def project_in(self, h: Tensor) -> Tensor:
+        """h W_in + b_in, (N, C) -> (N, 3C + f C)."""
+        return torch.addmm(self.b_in, h, self.W_in)
+
+    def project_out(self, joined: Tensor) -> Tensor:
+        """joined W_out + b_out, (N, C + f C) -> (N, C)."""
+        return torch.addmm(self.b_out, joined, self.W_out)
+
+    def times_in(self, w: Tensor) -> Tensor:
+        """w W_in, (..., C) -> (..., 3C + f C)."""
+        return w @ self.W_in
+
+    def times_out(self, w: Tensor) -> Tensor:
+        """w W_out, (..., C + f C) -> (..., C)."""
+        return w @ self.W_out
+
+    def back_in(self, a: Tensor) -> Tensor:
+        """a W_in^T, (..., 3C + f C) -> (..., C)."""
+        return a @ self.W_in.mT
+
+    def back_out(self, a: Tensor) -> Tensor:
+        """a W_out^T, (..., C) -> (..., C + f C)."""
+        return a @ self.W_out.mT
+
 
 def init(
     settings: EpTrainer,
@@ -171,7 +195,7 @@ def mix(block: Folded, z: Tensor) -> Tensor:
     """
     T, C = z.shape[-2:]
     h = nn.layer_norm(z, (C,), eps=LN_EPS).reshape(-1, C)
-    p = torch.addmm(block.b_in, h, block.W_in).view(-1, T, block.W_in.shape[1])
+    p = block.project_in(h).view(-1, T, block.W_in.shape[1])
     qkv = p[..., : 3 * C].unflatten(-1, (3, block.heads, block.head_width))
     qk, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
     if block.qk_norm:
@@ -185,7 +209,7 @@ def mix(block: Folded, z: Tensor) -> Tensor:
     ).transpose(1, 2)
     hidden = gelu(p[..., 3 * C :])
     joined = torch.cat((attended.reshape(-1, C), hidden.reshape(-1, hidden.shape[-1])), dim=-1)
-    return torch.addmm(block.b_out, joined, block.W_out).view(z.shape)
+    return block.project_out(joined).view(z.shape)
 
 
 def force(block: Folded, z: Tensor, x: Tensor) -> Tensor:

@@ -103,23 +103,23 @@ class Linearisation:
 
     def _tangents_in(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         C = self.block.width
-        p = self._layer_norm(w) @ self.block.W_in
+        p = self.block.times_in(self._layer_norm(w))
         qkv = _split_heads(p[..., : 3 * C], self.block.heads)
         return self._qk_norm(qkv[:2]), qkv[2], p[..., 3 * C :] * self.slope
 
     def _gather(self, attended: Tensor, hidden: Tensor) -> Tensor:
         joined = torch.cat((attended.transpose(-2, -3).flatten(-2), hidden), dim=-1)
-        return joined @ self.block.W_out
+        return self.block.times_out(joined)
 
     def _cotangents_in(self, a: Tensor) -> tuple[Tensor, Tensor]:
         C = self.block.width
-        h = a @ self.block.W_out.mT
+        h = self.block.back_out(a)
         ao = h[..., :C].unflatten(-1, (self.block.heads, self.block.head_width)).transpose(-2, -3)
         return ao.contiguous(), h[..., C:] * self.slope
 
     def _scatter(self, dqk: Tensor, dv: Tensor, du: Tensor) -> Tensor:
         qkv = _join_heads(torch.cat((self._qk_norm(dqk), dv[None])))
-        return self._layer_norm(torch.cat((qkv, du), dim=-1) @ self.block.W_in.mT)
+        return self._layer_norm(self.block.back_in(torch.cat((qkv, du), dim=-1)))
 
 
 def linearise(block: Folded, z: Tensor) -> Linearisation:
@@ -127,7 +127,7 @@ def linearise(block: Folded, z: Tensor) -> Linearisation:
     z = z.detach()
     T, C = z.shape[-2:]
     x_hat, _, rstd = torch.native_layer_norm(z, (C,), None, None, LN_EPS)
-    p = x_hat @ block.W_in + block.b_in
+    p = block.project_in(x_hat.flatten(0, 1)).view(*z.shape[:-1], -1)
     qkv = _split_heads(p[..., : 3 * C], block.heads).contiguous()
     qk, scale = qkv[:2], None
     if block.qk_norm:

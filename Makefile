@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.ready
 
 help:
 	@echo "make setup   the environment in $(VENV) (tested versions: constraints.txt)"
-	@echo "make demo    set up, then run specs/ep_resreg.yaml on this machine (about 6 minutes)"
+	@echo "make demo    set up, then run specs/ep_resreg.yaml on this machine (about 4 minutes)"
 	@echo "make check   set up, then the quick tests (at most 3 minutes)"
 	@echo "make test    set up, then all tests, real Ray, MLflow and SIGKILL included"
 	@echo "make lint    ruff, mypy, import-linter"

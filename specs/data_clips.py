@@ -1,0 +1,52 @@
+"""Clips of video features with actions: what the HOPE trainer learns from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from specs.base import Listed, Model, Number
+
+TASKS = (
+    "base", "scaling", "dissipation", "discretization", "kinematics", "compositional_ood",
+)  # fmt: skip
+"""The base physics of the puck, and its five shifts."""
+
+
+class PuckData(Model):
+    """A puck on a table, made by us: rendered, then encoded by a fixed random patch encoder."""
+
+    kind: Literal["puck"] = "puck"
+    path: str | None = Field(
+        default=None,
+        description="clips made by `campaign data make`; without it they are made here",
+    )
+    clips: int = Field(default=1000, ge=2, le=1_000_000, description="of the base task")
+    task_clips: int = Field(default=200, ge=2, le=1_000_000, description="of each other task")
+    grid: Annotated[tuple[int, int], Listed] = Field(
+        default=(16, 16), description="patches of a frame, down and across"
+    )
+    feature_width: int = Field(default=1024, ge=4, le=65536)
+    frames: int = Field(
+        default=8, ge=2, le=64, description="encoded frames; two are rendered for each"
+    )
+    feature_std: Number = Field(default=3.2, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    validation_fraction: Number = Field(default=0.1, gt=0, lt=0.9)
+
+
+class ClipData(Model):
+    """A folder of the documented layout, one folder ``clip_XXXXX`` a clip, tasks in folders of their own."""
+
+    kind: Literal["clips"]
+    path: str
+    grid: Annotated[tuple[int, int], Listed] = (16, 16)
+    feature_width: int = Field(default=1024, ge=4, le=65536)
+    frames: int = Field(default=8, ge=2, le=64)
+    clips: int | None = Field(default=None, ge=2, description="first so many of the base task")
+    task_clips: int | None = Field(default=None, ge=2)
+    validation_fraction: Number = Field(default=0.1, gt=0, lt=0.9)
+
+
+AnyClips = Annotated[PuckData | ClipData, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""HOPE: self-modifying memories and a continuum memory system, beside attention baselines. docs/hope.md."""

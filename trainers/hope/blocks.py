@@ -1,0 +1,153 @@
+"""The blocks of a pattern: pure functions of tokens and memories, with their slow parameters.
+
+T: attention, MLP.    H: five memories, continuum memory system, mixing where it is on.
+U: attention, one memory, continuum memory system.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from specs.trainer_hope import HopeModel
+from trainers.hope.attention import LN_EPS, FrameAttention, Mlp
+from trainers.hope.cms import Cms
+from trainers.hope.memory import MemoryState, WriteRecord
+from trainers.hope.mixing import SpatialMixing
+from trainers.hope.titan import CONDITIONING, SelfModifying
+from trainers.hope.united import OneMemory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """How a sequence is gone through. ``times`` (B or 1, T); ``first_frame`` counts from the clip's start."""
+
+    times: Tensor
+    grid: tuple[int, int]
+    first_frame: int = 0
+    writes: bool = True
+    keep_state: bool = False
+    auxiliary: bool = False
+
+    @property
+    def frame_tokens(self) -> int:
+        return CONDITIONING + self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOut:
+    """``state`` and ``records`` only of blocks with memories; ``aux`` () zero without."""
+
+    x: Tensor
+    state: MemoryState | None
+    aux: Tensor
+    records: tuple[WriteRecord, ...] = ()
+
+
+class DropPath(nn.Module):
+    """The whole branch of a sample is left out with probability ``rate`` in training."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.rand(len(x), 1, 1, device=x.device, dtype=x.dtype) >= self.rate
+        return x * keep / (1 - self.rate)
+
+
+class TBlock(nn.Module):
+    """A transformer block, as in the V-JEPA 2 predictor."""
+
+    def __init__(self, settings: HopeModel, grid: tuple[int, int], drop: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(settings.width, eps=LN_EPS)
+        self.attention = FrameAttention(settings, grid)
+        self.norm2 = nn.LayerNorm(settings.width, eps=LN_EPS)
+        self.mlp = Mlp(settings.width, settings.mlp_ratio)
+        self.drop = DropPath(drop)
+
+    def begin(self, samples: int) -> None:
+        return None
+
+    def forward(self, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
+        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens))
+        x = x + self.drop(self.mlp(self.norm2(x)))
+        return BlockOut(x=x, state=None, aux=x.new_zeros(()))
+
+
+class HBlock(nn.Module):
+    """Self-modifying memories, then the continuum memory system, then mixing over a frame."""
+
+    def __init__(self, settings: HopeModel, grid: tuple[int, int], drop: float) -> None:
+        super().__init__()
+        width = settings.width
+        self.norm1 = nn.LayerNorm(width)
+        self.titan = SelfModifying(width, settings.memories)
+        self.norm2 = nn.LayerNorm(width)
+        self.cms = Cms(width, settings.cms)
+        self.drop = DropPath(drop)
+        if settings.spatial_mixing:
+            self.norm3: nn.Module | None = nn.LayerNorm(width)
+            self.mixing: nn.Module | None = SpatialMixing(CONDITIONING + grid[0] * grid[1])
+        else:
+            self.norm3 = self.mixing = None
+
+    def begin(self, samples: int) -> MemoryState:
+        return self.titan.begin(samples)
+
+    def forward(self, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
+        passed = self.titan(
+            self.norm1(x),
+            state,
+            frame_tokens=how.frame_tokens,
+            writes=how.writes,
+            keep_state=how.keep_state,
+            auxiliary=how.auxiliary,
+        )
+        x = x + self.drop(passed.out)
+        x = x + self.drop(
+            self.cms(self.norm2(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
+        )
+        if self.mixing is not None and self.norm3 is not None:
+            x = x + self.drop(self.mixing(self.norm3(x)))
+        return BlockOut(x=x, state=passed.state, aux=passed.aux, records=passed.records)
+
+
+class UBlock(nn.Module):
+    """Attention, then one memory of linear keys and values, then the continuum memory system."""
+
+    def __init__(self, settings: HopeModel, grid: tuple[int, int], drop: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(settings.width)
+        self.attention = FrameAttention(settings, grid)
+        self.norm2 = nn.LayerNorm(settings.width)
+        self.titan = OneMemory(settings.width, settings.memories)
+        self.norm3 = nn.LayerNorm(settings.width)
+        self.cms = Cms(settings.width, settings.cms)
+        self.drop = DropPath(drop)
+
+    def begin(self, samples: int) -> MemoryState:
+        return self.titan.begin(samples)
+
+    def forward(self, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
+        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens))
+        passed = self.titan(
+            self.norm2(x),
+            state,
+            frame_tokens=how.frame_tokens,
+            writes=how.writes,
+            keep_state=how.keep_state,
+        )
+        x = x + self.drop(passed.out)
+        x = x + self.drop(
+            self.cms(self.norm3(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
+        )
+        return BlockOut(x=x, state=passed.state, aux=passed.aux, records=passed.records)
+
+
+BLOCKS = {"T": TBlock, "H": HBlock, "U": UBlock}

@@ -1,0 +1,134 @@
+"""The L1 losses of a batch of clips, and the state that each pass begins with.
+
+    teacher   frames 0 .. T-1 in one pass, against 1 .. T
+    rollout   true frames 0 .. C-1, then its own predictions, against C .. R
+    jump      frame 0 alone and a target time tau, against frame tau
+
+With ``isolate_state`` every pass begins with memories that nothing was written to. Without it the jump reads what
+the teacher pass has written, as the source trainer had it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from specs.trainer_hope import Losses
+from trainers.hope.memory import WriteRecord
+from trainers.hope.model import Clips, Predictor, States
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """``features`` (B, T + 1, P, F); ``actions`` and ``states`` (B, T, 2)."""
+
+    features: Tensor
+    actions: Tensor
+    states: Tensor
+
+    @property
+    def context(self) -> int:
+        return self.features.shape[1] - 1
+
+    def inputs(self) -> Clips:
+        """The frames that a prediction may see."""
+        return Clips(
+            features=self.features[:, : self.context], actions=self.actions, states=self.states
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """``total`` () carries the graph; ``parts`` are detached scalars by the names of the metrics."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    records: tuple[tuple[WriteRecord, ...], ...]
+
+
+def lost(model: Predictor, batch: Batch, settings: Losses, tau: Tensor) -> Lost:
+    """The weighted sum of the losses. ``tau`` (B,) long: the target of each sample's jump."""
+    parts: dict[str, Tensor] = {}
+    total = batch.features.new_zeros(())
+    states: States | None = None
+    records: tuple[tuple[WriteRecord, ...], ...] = ()
+    auxiliary = settings.auxiliary > 0
+    aux = total
+    if settings.teacher > 0:
+        passed = model(batch.inputs(), keep_state=not settings.isolate_state, auxiliary=auxiliary)
+        parts["loss/teacher"] = _l1(model, passed.features, batch.features[:, 1:])
+        total = total + settings.teacher * parts["loss/teacher"]
+        aux, records = aux + passed.aux, passed.records
+        states = None if settings.isolate_state else passed.states
+    if settings.rollout > 0:
+        parts["loss/rollout"] = rollout_loss(model, batch, settings)
+        total = total + settings.rollout * parts["loss/rollout"]
+    if settings.jump > 0:
+        jumped = model(batch.inputs().first(1), states, target=tau, auxiliary=auxiliary)
+        parts["loss/jump"] = _l1(model, jumped.features[:, 0], at(batch.features, tau))
+        total = total + settings.jump * parts["loss/jump"]
+        aux = aux + jumped.aux
+    if auxiliary:
+        parts["loss/auxiliary"] = aux
+        total = total + settings.auxiliary * aux
+    parts["loss/total"] = total
+    detached = {name: value.detach() for name, value in parts.items()}
+    return Lost(total=total, parts=detached, records=records)
+
+
+def at(features: Tensor, tau: Tensor) -> Tensor:
+    """Frame tau of each sample: (B, P, F)."""
+    return features[torch.arange(len(tau), device=tau.device), tau]
+
+
+def draw_tau(samples: int, context: int, last: int, generator: torch.Generator) -> Tensor:
+    """Targets drawn uniformly from the last ``last`` frames, (B,) long in context + 1 - last .. context."""
+    return torch.randint(context + 1 - last, context + 1, (samples,), generator=generator)
+
+
+def _l1(model: Predictor, predicted: Tensor, target: Tensor) -> Tensor:
+    return (predicted - model.normalise(target)).abs().mean()
+
+
+def rollout_loss(model: Predictor, batch: Batch, settings: Losses) -> Tensor:
+    """L1 of the predictions of frames C .. R, each made from true frames 0 .. C-1 and predictions after them."""
+    predicted = roll(model, batch, settings.context_frames, settings.rollout_frames)
+    targets = batch.features[:, settings.context_frames : settings.rollout_frames + 1]
+    return _l1(model, predicted, targets)
+
+
+def roll(model: Predictor, batch: Batch, context: int, frames: int) -> Tensor:
+    """Predictions of frames ``context`` .. ``frames``, (B, frames - context + 1, P, F).
+
+    Without attention the model is recurrent: its memories carry all that it knows of earlier frames, so each
+    frame is passed once. With attention every prediction passes all frames again.
+    """
+    recurrent = set(model.settings.pattern) == {"H"} and model.settings.memories.chunk_frames == 1
+    return (_recurrent if recurrent else _repeated)(model, batch, context, frames)
+
+
+def _recurrent(model: Predictor, batch: Batch, context: int, frames: int) -> Tensor:
+    passed = model(batch.inputs().first(context), keep_state=True)
+    predicted = [passed.features[:, -1:]]
+    for frame in range(context, frames):
+        one = Clips(
+            features=predicted[-1],
+            actions=batch.actions[:, frame : frame + 1],
+            states=batch.states[:, frame : frame + 1],
+        )
+        passed = model(one, passed.states, first_frame=frame, keep_state=True)
+        predicted.append(passed.features)
+    return torch.cat(predicted, dim=1)
+
+
+def _repeated(model: Predictor, batch: Batch, context: int, frames: int) -> Tensor:
+    seen = batch.features[:, :context]
+    for frame in range(context, frames + 1):
+        clips = Clips(
+            features=seen, actions=batch.actions[:, :frame], states=batch.states[:, :frame]
+        )
+        seen = torch.cat((seen, model(clips).features[:, -1:]), dim=1)
+    return seen[:, context:]

@@ -29,9 +29,12 @@ from campaign.rows import AlertRow, CampaignRow, CheckpointRow, RunRow
 from campaign.views import Reader
 
 if TYPE_CHECKING:  # these bring pydantic, which reading does without
+    from campaign.alerting import SinkTest
     from campaign.checks.finding import Finding
     from campaign.config import Config
+    from campaign.going_down import Down
     from campaign.looking import Gpus
+    from campaign.probing import Ask, Probed
     from campaign.store import Store
     from campaign.submitting import Plan, Submission
     from specs.run import CampaignSpec
@@ -39,6 +42,8 @@ if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from watchers.ui_mlflow import Ui
 
 ANSWER_DEADLINE = 15.0
+REFUSED = "refused:"
+"""How the answer to a request begins that the controller could not read."""
 
 
 class Client:
@@ -68,11 +73,15 @@ class Client:
         SpecErrors, OtherContent, ControllerDown (then it is submitted all the same).
         """
         from campaign import looking, preparing, submitting
+        from campaign.code import keep
 
         read = preparing.read_campaign(source, profile=profile, sets=sets, as_name=as_name)
         doubts = preparing.check(read, looking.known_hosts(self.home, probe=debug))
         self.home.create()
-        record = preparing.record_of(read, self.home.root, debug=debug)
+        origin = preparing.origin_of(read, self.home.root)
+        record = preparing.record_of(read, self.home.root, origin, debug=debug)
+        if origin.patch is not None:  # before the submit: an attempt may start at once
+            keep(self.home, origin.patch)
         with self._store() as store:
             made = submitting.put(store, read, record, (*read.warnings, *doubts))
         if start and any(run.status != "done" for run in self.runs(made.campaign)):
@@ -93,7 +102,8 @@ class Client:
         read = preparing.read_campaign(source, profile=profile, sets=sets, as_name=as_name)
         known = looking.known_hosts(self.home, probe=True)
         doubts = preparing.check(read, known)
-        record = preparing.record_of(read, self.home.root)
+        origin = preparing.origin_of(read, self.home.root)
+        record = preparing.record_of(read, self.home.root, origin)
         return submitting.plan(read, record, known, (*read.warnings, *doubts))
 
     # ------------------------------------------------------------ orders
@@ -146,15 +156,21 @@ class Client:
         return control.running(self.home)
 
     def start(self) -> control.Controller:
-        """See to it that a controller runs; one that is started here ends itself when idle."""
+        """See to it that a controller runs; one that is started here ends itself when idle.
+
+        Raises ConfigError, ControllerDown.
+        """
         if (found := control.running(self.home)) is not None:
             return found
+        self.config()  # a broken file is told as one, not as a controller that does not come up
         self._tell("starting the controller")
         return control.start(self.home, idle_exit=control.IDLE_EXIT)
 
     def up(self, *, ray_address: str | None = None) -> control.Controller:
         """Start the controller, to stay; raises WrongState if one is there for another Ray."""
         self.home.create()
+        if control.running(self.home) is None:
+            self.config()  # as in `start`
         found = control.start(self.home, idle_exit=None, ray_address=ray_address)
         if ray_address is not None and found.ray_address != ray_address:
             raise WrongState(
@@ -163,20 +179,15 @@ class Client:
             )
         return found
 
-    def down(self, *, stop_runs: bool = False) -> control.Controller | None:
-        """End the controller and what it started; trainers go on, unless ``stop_runs``.
+    def down(self, *, stop_runs: bool = False, timeout: float = control.DOWN_DEADLINE) -> Down:
+        """End the controller and what it started, or what a killed one left; trainers go on.
 
-        Returns the controller that was ended; None if none ran. Raises ControllerDown if it does not end.
+        With ``stop_runs`` they are stopped first; ``unstopped`` of the answer names those that were not
+        within ``timeout`` seconds. Raises ControllerDown if the controller does not end.
         """
-        found = control.find(self.home)
-        if found is None:
-            if not (stop_runs and any(run.status == "active" for run in self.runs())):
-                return None
-            found = self.start()
-        with self._store() as store:
-            store.request("down", {"stop_runs": stop_runs}, time.time())
-        control.wait_gone(self.home, found, deadline=control.DOWN_DEADLINE, tell=self._tell)
-        return found
+        from campaign import going_down
+
+        return going_down.down(self.home, stop_runs=stop_runs, timeout=timeout, tell=self._tell)
 
     # ------------------------------------------------------------ reading
 
@@ -215,6 +226,14 @@ class Client:
         with self.reader() as reader:
             return reader.alerts(*reader.find_either(about))
 
+    def test_alerts(self) -> tuple[SinkTest, ...]:
+        """Send a test message to every configured sink, from this process. Raises ConfigError."""
+        from campaign.alerting import sinks_of, try_sinks
+
+        self.home.create()
+        notify = self.config().settings.notify
+        return try_sinks(sinks_of(self.home, desktop=notify.desktop, urls=notify.urls))
+
     def checkpoints(self, about: str | None = None) -> list[CheckpointRow]:
         """Checkpoints of a campaign, of a run, or all. Raises NotFound."""
         with self.reader() as reader:
@@ -241,11 +260,67 @@ class Client:
                     raise TimedOut(f"{campaign} is not done after {timeout:g} s; its runs go on")
         return runs
 
+    def misconfigured(self) -> list[str]:
+        """Why nothing starts on hosts whose configuration cannot be read, with file and line; where no
+        controller runs, of this host as it is now."""
+        until = "nothing starts until this is mended"
+        if self.controller() is None:
+            from campaign.config import ConfigError
+
+            try:
+                self.config()
+            except ConfigError as error:
+                return [f"{until}: {problem}" for problem in error.problems]
+            return []
+        with self.reader() as reader:
+            return [
+                f"host {record['name']}: {until}: {problem}"
+                for record in reader.hosts()
+                if record["up"]
+                for problem in record["facts"].get("misconfigured", ())
+            ]
+
+    def refusal(self, campaign: str) -> str | None:
+        """Why the newest submit of a campaign was refused by the controller; None if it was not."""
+        with self.reader() as reader:
+            return reader.refusal(campaign)
+
     def gpus(self) -> Gpus:
         """Every device: who has it, or why nobody may."""
         from campaign import looking
 
         return looking.gpus(self.home)
+
+    # ------------------------------------------------------------ probes
+
+    def probe(
+        self, name: str, checkpoint: str | Path, ask: Ask | None = None, *, device: str = "auto"
+    ) -> Probed:
+        """Measure the model in a checkpoint: a directory, or ``RUN``, ``RUN@STEP``, ``RUN@certified``.
+
+        Raises NotFound, BadProbe, WrongState, ProbeFailed.
+        """
+        from campaign import probing
+        from campaign.hosts.factory import host_name, usable_cpus
+
+        path = self._checkpoint(checkpoint)
+        rows = () if device == probing.CPU else self.gpus().rows
+        at = probing.place(device, rows, host=host_name())
+        if at.told:
+            self._tell(at.told)
+        return probing.measure(name, path, ask or probing.Ask(), at, threads=usable_cpus())
+
+    def _checkpoint(self, given: str | Path) -> Path:
+        from campaign import probing
+
+        if isinstance(given, Path) or Path(given).is_dir():
+            return Path(given).absolute()
+        run, which = probing.split(given)
+        try:
+            found = self.find_run(run)
+        except NotFound as error:
+            raise NotFound(f"{given} is no directory, and {error}") from error
+        return probing.pick(found, which, self.checkpoints("/".join(found)))
 
     # ------------------------------------------------------------ MLflow
 
@@ -334,6 +409,8 @@ class Client:
             until = time.monotonic() + ANSWER_DEADLINE
             while time.monotonic() < until:
                 if (answer := store.answer_of(request)) is not None:
+                    if answer.startswith(REFUSED):
+                        raise WrongState(answer)
                     return answer
                 time.sleep(0.02)
         raise ControllerDown(

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from campaign.errors import CampaignError, ExitCode
 from campaign.gpus.refs import Exclusion, at_host, parse
+from campaign.toml_places import line_of, place_in
 from specs.base import Duration, Listed, Model
 from specs.resources import DeviceRef
 
@@ -80,7 +81,7 @@ def _secret(reference: str) -> str:
     kind, _, name = reference.partition(":")
     if kind == "env" and _ENV_NAME.fullmatch(name):
         return reference
-    if kind == "file" and Path(name).expanduser().is_absolute():
+    if kind == "file" and not name.startswith("//") and Path(name).expanduser().is_absolute():
         return reference
     raise ValueError(
         "a notification URL is a password: write env:NAME or file:/absolute/path of where it is kept"
@@ -117,8 +118,9 @@ class MlflowSettings(Model):
 
 
 class NotifySettings(Model):
-    """``urls``: references to where the URLs are kept, never the URLs."""
+    """``urls``: references to where the URLs are kept, never the URLs. ``desktop``: notify-send too."""
 
+    desktop: bool = False
     urls: Annotated[tuple[Annotated[str, AfterValidator(_secret)], ...], Listed] = ()
 
 
@@ -220,8 +222,7 @@ def _read(path: Path, problems: list[str]) -> tuple[dict[str, Any], Settings | N
     A file that is there and cannot be read is a problem, never skipped: it may exclude a GPU.
     """
     try:
-        with path.open("rb") as file:
-            tables = tomllib.load(file)
+        text = path.read_bytes().decode()
     except FileNotFoundError:
         if path.is_symlink():
             problems.append(f"{path}: is a link to a file that is not there")
@@ -229,16 +230,23 @@ def _read(path: Path, problems: list[str]) -> tuple[dict[str, Any], Settings | N
     except OSError as error:
         problems.append(f"{path}: cannot be read, and may exclude GPUs: {error.strerror}")
         return {}, None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         problems.append(f"{path}: is no TOML: {error}")
+        return {}, None
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"{path}{place_in(str(error), text)}: is no TOML: {error}")
         return {}, None
     try:
         return tables, Settings.model_validate(tables)
     except ValidationError as error:
         found: dict[str, list[str]] = {}
         for details in error.errors():
-            found.setdefault(_key(details), []).append(_message(details))
-        problems += [f"{path}: {key}: {', or '.join(texts)}" for key, texts in found.items()]
+            line = line_of(text, details["loc"])
+            place = f"{path}: " if line is None else f"{path}:{line}: "
+            found.setdefault(f"{place}{_key(details)}", []).append(_message(details))
+        problems += [f"{where}: {', or '.join(texts)}" for where, texts in found.items()]
         return {}, None
 
 

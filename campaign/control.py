@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from campaign.errors import ControllerDown
 from campaign.home import Home
@@ -20,6 +21,8 @@ IDLE_EXIT = 600.0
 
 START_DEADLINE = 30.0
 DOWN_DEADLINE = 300.0
+"""Seconds for the runs to stop, and then for the controller to end."""
+
 _LOOK_EVERY = 0.05
 _TRIES = 2
 _TAIL = 15
@@ -51,6 +54,21 @@ def running(home: Home) -> Controller | None:
         debug=record["debug"],
     )
     return found if identity.is_alive(found.identity) else None
+
+
+def alive_in(path: Path) -> Identity | None:
+    """The process that a file of the home names, if it is alive."""
+    record = files.read_json(path)
+    if record is None:
+        return None
+    found = identity.from_json(record, boot=record["boot_id"], cookie=None)
+    return found if found is not None and identity.is_alive(found) else None
+
+
+def last_address(home: Home) -> str | None:
+    """The cluster that the last controller had joined; None where it had a head of its own, or ended in order."""
+    record = files.read_json(home.controller_file)
+    return None if record is None else record["ray_address"]
 
 
 def find(home: Home, *, deadline: float = START_DEADLINE) -> Controller | None:
@@ -98,14 +116,15 @@ def wait_gone(
     home: Home, controller: Controller, *, deadline: float, tell: Callable[[str], None]
 ) -> None:
     """Wait until the controller has ended. Raises ControllerDown after ``deadline`` seconds."""
-    if not identity.wait_gone(controller.identity, 3.0):
-        tell("waiting for the controller to end")
-        if not identity.wait_gone(controller.identity, deadline):
-            raise ControllerDown(
-                f"the controller, process {controller.identity.pid}, has not ended after "
-                f"{deadline:.0f} s; the end of {home.controller_log}:\n{tail(home)}\n"
-                "  if it waits for runs that cannot be stopped: campaign down, without --stop-runs"
-            )
+    at_once = min(deadline, 3.0)
+    if identity.wait_gone(controller.identity, at_once):
+        return
+    tell(f"waiting for the controller to end what it started, {deadline:.0f} s at most")
+    if not identity.wait_gone(controller.identity, deadline - at_once):
+        raise ControllerDown(
+            f"the controller, process {controller.identity.pid}, has not ended after "
+            f"{deadline:.0f} s; the end of {home.controller_log}:\n{tail(home)}"
+        )
 
 
 def tail(home: Home) -> str:

@@ -11,21 +11,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from campaign import events as e
 from campaign import orders as o
-from campaign.decide import Decision, decide, reap_order
+from campaign import requests
+from campaign.decide import Decision, decide
 from campaign.hosts import desk
 from campaign.launching import launch_of
 from campaign.links import Facts, Link
-from campaign.state import Attempt, AttemptId, Campaign, State
+from campaign.reaping import reap_order
+from campaign.state import Attempt, AttemptId, State
 from campaign.store import Request, Store
-from specs.run import RunSpec
 
 TICK_EVERY = 0.5
 TAKE_TIMEOUT = 0.05
-_RUNS: TypeAdapter[dict[str, RunSpec]] = TypeAdapter(dict[str, RunSpec])
 
 
 class Controller:
@@ -75,7 +73,8 @@ class Controller:
     def _take(self) -> Iterator[tuple[e.Event, Request | None]]:
         """Requests first, then facts; waits a moment if there is neither."""
         for request in self._requests():
-            event = self._as_event(request)
+            asked = requests.read(request)
+            event = self._down(request, asked) if isinstance(asked, requests.Down) else asked
             if event is None:
                 self.store.commit(
                     (), (), self.clock(), kind=request.kind, answer=(request.id, "ok")
@@ -98,32 +97,11 @@ class Controller:
         self._version = version
         return self.store.open_requests()
 
-    def _as_event(self, request: Request) -> e.Event | None:
-        payload = request.payload
-        match request.kind:
-            case "submit":
-                campaign = Campaign.model_validate(payload["campaign"])
-                return e.Submitted(campaign=campaign, runs=_RUNS.validate_json(payload["runs"]))
-            case "stop":
-                return e.StopRequested(
-                    runs=tuple((c, r) for c, r in payload["runs"]),
-                    kill=payload["kill"],
-                    by=payload["by"],
-                    reason=payload["reason"],
-                )
-            case "resume":
-                campaign_name, run = payload["run"]
-                return e.ResumeRequested(run=(campaign_name, run), origin=payload["origin"])
-            case "lift":
-                return e.QuarantineLifted(device=payload["device"])
-            case "down":
-                if request.made_at < self._began:
-                    return None  # it was meant for a controller that is gone
-                self.going_down = bool(payload["stop_runs"])
-                return self._stop_everything() if self.going_down else None
-            case _:
-                self.say(f"request {request.id} of unknown kind {request.kind}: dropped")
-                return None
+    def _down(self, request: Request, asked: requests.Down) -> e.Event | None:
+        if request.made_at < self._began:
+            return None  # it was meant for a controller that is gone
+        self.going_down = asked.stop_runs
+        return self._stop_everything() if asked.stop_runs else None
 
     def _stop_everything(self) -> e.Event:
         live = tuple(run.id for run in self.state.runs.values() if run.status.status == "active")
@@ -141,6 +119,8 @@ class Controller:
                 )
             case desk.StartFailed():
                 return e.StartFailed(attempt=attempt_of(fact.directory), reason=fact.reason)
+            case desk.ReapFailed():
+                return e.ReapFailed(attempt=attempt_of(fact.directory), reason=fact.reason)
             case desk.Unstarted():
                 return e.ProvedUnstarted(attempt=attempt_of(fact.directory))
             case desk.Problem() | desk.Ready():
@@ -185,6 +165,8 @@ class Controller:
                 self.link.send(
                     desk.Reap(host=attempt.host, directory=attempt.directory, order=order.order)
                 )
+            case o.KeepCheckpoints():
+                self._keep(attempt, order.steps)
             case o.ProveUnstarted():
                 self.link.send(desk.Prove(host=attempt.host, directory=attempt.directory))
             case o.ReleaseLease():
@@ -204,12 +186,17 @@ class Controller:
                     devices=attempt.devices if attempt.leased else (),
                 )
             )
+            if attempt.kept:
+                self._keep(attempt, attempt.kept)
             if attempt.reaped and attempt.leased:
                 self._reap_again(attempt)
 
+    def _keep(self, attempt: Attempt, steps: tuple[int, ...]) -> None:
+        self.link.send(desk.Keep(host=attempt.host, directory=attempt.directory, steps=steps))
+
     def _reap_again(self, attempt: Attempt) -> None:
         """A ladder that was under way when the link died is run again: it does no harm twice."""
-        order = reap_order("its shim was killed")
+        order = reap_order(attempt.reap_why or "its shim was killed")
         self._perform(o.ReapAttempt(attempt=attempt.id, order=order))
 
 

@@ -1,4 +1,4 @@
-"""The controller's process: one a home, held by a kernel lock; starts the link and the publisher.
+"""The controller's process: one a home, held by a kernel lock; starts link, publisher, notifier.
 
 ``python -P -m campaign.daemon --home H``. It may be killed at any moment. Its own end is orderly:
 `campaign down`, SIGTERM, or ten idle minutes if it was started by `submit`.
@@ -24,6 +24,7 @@ from campaign.errors import CampaignError, ExitCode
 from campaign.home import Home
 from campaign.hosts import identity
 from campaign.links import Facts, RayLink
+from campaign.notifying import NotifierProcess
 from campaign.publishing import PublisherProcess
 from campaign.store import Store
 from specs import files
@@ -138,6 +139,10 @@ def main(argv: list[str] | None = None) -> int:
         publisher = PublisherProcess(
             home, tracking_uri=settings.mlflow.tracking_uri, clock=time.monotonic
         )
+        notify = settings.notify
+        notifier = NotifierProcess(
+            home, desktop=notify.desktop, urls=notify.urls, clock=time.monotonic
+        )
         store = Store(home.store)
         controller = Controller(
             store=store,
@@ -148,7 +153,8 @@ def main(argv: list[str] | None = None) -> int:
             quiet=settings.gpus.quiet,
             idle_limit=settings.gpus.idle_memory_mib << 20,
         )
-        daemon = Daemon(home, controller, tend=publisher.tend, idle_exit=options.idle_exit)
+        tend = both(publisher.tend, notifier.tend)
+        daemon = Daemon(home, controller, tend=tend, idle_exit=options.idle_exit)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, daemon.on_signal)
         announce(home, address=address, idle_exit=options.idle_exit, debug=False)
@@ -157,9 +163,20 @@ def main(argv: list[str] | None = None) -> int:
         say(f"ending: {why}; trainers that run go on")
         link.close(stop_plane=True)
         publisher.close()
+        notifier.close()
         store.close()
         Path(home.controller_file).unlink(missing_ok=True)
     return 0
+
+
+def both(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], None]:
+    """One after the other."""
+
+    def call() -> None:
+        one()
+        other()
+
+    return call
 
 
 def say(text: str) -> None:
@@ -169,4 +186,9 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        code = main()
+    except CampaignError as error:  # meant for people: the message is all there is to say
+        say(f"error: {error}")
+        code = error.exit_code
+    raise SystemExit(code)

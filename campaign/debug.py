@@ -21,6 +21,7 @@ from campaign.home import Home
 from campaign.hosts.factory import host_name, local_host
 from campaign.hosts.killer import trainer_alive, watcher_killer
 from campaign.links import Facts, LocalLink
+from campaign.notifying import NotifierProcess
 from campaign.store import Store
 from watchers.watcher import Watcher, run_forever
 
@@ -72,13 +73,24 @@ class Foreground:
     def run(self, campaign: str, each: Callable[[], None]) -> None:
         """Turn the controller until every run of the campaign is done; ``each`` is called each turn."""
         with ExitStack() as stack:
+            notifier = self._notifier(stack)
             controller = self._controller(stack)
             announce(self._home, address=None, idle_exit=None, debug=True)
             stack.callback(self._home.controller_file.unlink, missing_ok=True)
             while not _over(controller, campaign):
                 controller.turn()
+                notifier.tend()
                 each()
         each()
+
+    def _notifier(self, stack: ExitStack) -> NotifierProcess:
+        """Closed last, so that it tells what the controller committed last."""
+        notify = config.load(self._home.root).settings.notify
+        notifier = NotifierProcess(
+            self._home, desktop=notify.desktop, urls=notify.urls, clock=time.monotonic
+        )
+        stack.callback(notifier.close)
+        return notifier
 
     def _controller(self, stack: ExitStack) -> Controller:
         facts: Facts = queue.SimpleQueue()

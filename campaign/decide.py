@@ -6,27 +6,28 @@ controller commits the records and the notes in one transaction and only then pe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from campaign import events as e
 from campaign import starts
-from campaign.gpus.etiquette import look_at_host
+from campaign.decision import NOTHING, Decision, merged, who
+from campaign.dependents import keep_for_dependents
+from campaign.hosting import RULE, host_lost, host_seen
 from campaign.hosts.port import Order, OrderAction
 from campaign.moves import AttemptFact, RunFact, move_attempt, move_run
 from campaign.observed import attempt_after
 from campaign.orders import (
-    AnyOrder,
     FinishAttempt,
     ProveUnstarted,
-    ReapAttempt,
     ReleaseLease,
     StopAttempt,
 )
-from campaign.schedule import ours_on, schedule
+from campaign.reaping import reap, reap_again, reap_failed
+from campaign.schedule import schedule
 from campaign.settle import settle
 from campaign.state import (
     SCRATCH,
+    Alert,
     AnyRecord,
     Attempt,
     AttemptId,
@@ -34,8 +35,6 @@ from campaign.state import (
     Ended,
     Ending,
     FailureClass,
-    HostRecord,
-    HostSights,
     Queued,
     Result,
     Run,
@@ -44,28 +43,13 @@ from campaign.state import (
     State,
     Stopping,
 )
+from specs.endings import NEVER_CAME_UP
+
+__all__ = ["NOTHING", "Decision", "decide"]
 
 STOP_AGAIN_AFTER = 3.0
 UNSTARTED_AFTER = 15.0
 """Seconds after which an attempt without a shim is asked about."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    records: tuple[AnyRecord, ...] = ()
-    orders: tuple[AnyOrder, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def then(self, state: State, other: Decision) -> Decision:
-        """Both, in order; a later record of the same thing takes the place of the earlier."""
-        return Decision(
-            records=self.records + other.records,
-            orders=self.orders + other.orders,
-            notes=self.notes + other.notes,
-        )
-
-
-NOTHING = Decision()
 
 
 def decide(state: State, event: e.Event, now: float) -> Decision:
@@ -73,35 +57,28 @@ def decide(state: State, event: e.Event, now: float) -> Decision:
     match event:
         case e.Submitted():
             return _submitted(state, event, now)
+        case e.RequestRefused():
+            return _refused(event, now)
         case e.StopRequested():
-            return _merge(_stop(state, run, event, now) for run in event.runs)
+            return merged(_stop(state, run, event, now) for run in event.runs)
         case e.ResumeRequested():
             return _resume(state, event, now)
         case e.QuarantineLifted():
             return _lift(state, event.device)
         case e.HostSeen():
-            return _host_seen(state, event, now)
+            return host_seen(state, event, now)
         case e.HostLost():
-            return _host_lost(state, event)
+            return host_lost(state, event)
         case e.Observed():
             return _observed(state, event, now)
         case e.StartFailed():
             return _never_started(state, event.attempt, event.reason, now)
+        case e.ReapFailed():
+            return reap_failed(state, event, now)
         case e.ProvedUnstarted():
-            return _never_started(state, event.attempt, "its shim never came up", now)
+            return _never_started(state, event.attempt, NEVER_CAME_UP, now)
         case e.Tick():
             return _tick(state, now)
-
-
-def _merge(decisions: Iterable[Decision]) -> Decision:
-    records: tuple[AnyRecord, ...] = ()
-    orders: tuple[AnyOrder, ...] = ()
-    notes: tuple[str, ...] = ()
-    for decision in decisions:
-        records += decision.records
-        orders += decision.orders
-        notes += decision.notes
-    return Decision(records=records, orders=orders, notes=notes)
 
 
 def _submitted(state: State, event: e.Submitted, now: float) -> Decision:
@@ -124,20 +101,37 @@ def _submitted(state: State, event: e.Submitted, now: float) -> Decision:
     )
 
 
+def _refused(event: e.RequestRefused, now: float) -> Decision:
+    """Told to whoever asked (as the answer), in the event log, and as an alert."""
+    what = f"{event.kind} of {event.campaign}" if event.campaign else event.kind
+    reason = f"refused: request {event.request} ({what}): {event.reason}"
+    alert = Alert(
+        campaign=event.campaign,
+        run="",
+        attempt=0,
+        key=f"request:{event.request}",
+        at=now,
+        rule=RULE,
+        action="alert",
+        reason=reason,
+    )
+    return Decision(records=(alert,), notes=(reason,))
+
+
 def _stop(state: State, run_id: RunId, event: e.StopRequested, now: float) -> Decision:
     if (run := state.runs.get(run_id)) is None:
-        return Decision(notes=(f"{_who(run_id)} not stopped: there is no such run",))
+        return Decision(notes=(f"{who(run_id)} not stopped: there is no such run",))
     ending = Ending(result=Result.CANCELLED, reason=f"{event.reason} (by {event.by})")
     match run.status:
         case Queued():
-            move_run(_who(run_id), run.status.status, RunFact.CANCELLED)
+            move_run(who(run_id), run.status.status, RunFact.CANCELLED)
             done = run.model_copy(update={"status": Done(at=now, ending=ending)})
-            return Decision(records=(done,), notes=(f"{_who(run_id)} cancelled while queued",))
+            return Decision(records=(done,), notes=(f"{who(run_id)} cancelled while queued",))
         case Done():
-            return Decision(notes=(f"{_who(run_id)} is done already",))
+            return Decision(notes=(f"{who(run_id)} is done already",))
     attempt = state.attempts[(*run_id, run.status.attempt)]
     if isinstance(attempt.status, Ended):
-        return Decision(notes=(f"{_who(run_id)}: its attempt has just ended",))
+        return Decision(notes=(f"{who(run_id)}: its attempt has just ended",))
     order = Order(
         key=f"user:{attempt.number}:{'kill' if event.kill else 'cancel'}",
         action=OrderAction.STOP,
@@ -147,29 +141,29 @@ def _stop(state: State, run_id: RunId, event: e.StopRequested, now: float) -> De
     )
     records: tuple[AnyRecord, ...] = ()
     if not isinstance(attempt.status, Stopping):
-        move_attempt(_who(run_id), attempt.status.status, AttemptFact.STOP_ORDERED)
+        move_attempt(who(run_id), attempt.status.status, AttemptFact.STOP_ORDERED)
         stopping = Stopping(since=now, by="user", reason=event.reason, order=order)
         records = (attempt.model_copy(update={"status": stopping}),)
     return Decision(
         records=records,
         orders=(StopAttempt(attempt=attempt.id, order=order),),
-        notes=(f"{_who(run_id)}: stop ordered by {event.by}",),
+        notes=(f"{who(run_id)}: stop ordered by {event.by}",),
     )
 
 
 def _resume(state: State, event: e.ResumeRequested, now: float) -> Decision:
     if (run := state.runs.get(event.run)) is None:
-        return Decision(notes=(f"{_who(event.run)} not resumed: there is no such run",))
+        return Decision(notes=(f"{who(event.run)} not resumed: there is no such run",))
     if not isinstance(run.status, Done):
-        return Decision(notes=(f"{_who(event.run)} not resumed: it is {run.status.status}",))
+        return Decision(notes=(f"{who(event.run)} not resumed: it is {run.status.status}",))
     plan = resume_plan(state, run, event.origin)
     if not isinstance(plan, starts.Ready):
-        return Decision(notes=(f"{_who(event.run)} not resumed: {plan.why}",))
-    move_run(_who(event.run), run.status.status, RunFact.RESUMED)
+        return Decision(notes=(f"{who(event.run)} not resumed: {plan.why}",))
+    move_run(who(event.run), run.status.status, RunFact.RESUMED)
     queued = Queued(since=now, start=plan.start, why="resumed")
     return Decision(
         records=(run.model_copy(update={"status": queued, "crashes": 0, "losses": 0}),),
-        notes=(f"{_who(event.run)} resumed from {_origin(plan.start)}",),
+        notes=(f"{who(event.run)} resumed from {_origin(plan.start)}",),
     )
 
 
@@ -191,59 +185,18 @@ def _lift(state: State, device: str) -> Decision:
     )
 
 
-def _host_seen(state: State, event: e.HostSeen, now: float) -> Decision:
-    facts = event.facts
-    before = state.hosts.get(facts.host)
-    sights = look_at_host(
-        state.sights[facts.host].sights if facts.host in state.sights else {},
-        facts.devices,
-        ours_on(state, facts),
-        now,
-        idle_limit=state.idle_limit,
-    )
-    notes = () if before is not None and before.up else (f"host {facts.host} is here",)
-    return Decision(
-        records=(
-            HostRecord(name=facts.host, up=True, seen_at=now, facts=facts),
-            HostSights(host=facts.host, sights=sights),
-        ),
-        notes=notes,
-    )
-
-
-def _host_lost(state: State, event: e.HostLost) -> Decision:
-    if (record := state.hosts.get(event.host)) is None or not record.up:
-        return NOTHING
-    return Decision(
-        records=(record.model_copy(update={"up": False}),),
-        notes=(f"host {event.host} does not answer: {event.reason}; its trainers may go on",),
-    )
-
-
 def _observed(state: State, event: e.Observed, now: float) -> Decision:
     if (attempt := state.attempts.get(event.attempt)) is None:
         return Decision(notes=(f"{event.attempt} observed, but unknown here",))
     seen = attempt_after(state, attempt, event.observation, now)
     decision = Decision(records=seen.records, notes=seen.notes)
     after = seen.attempt
-    if seen.to_reap is not None and not after.reaped:
-        order = reap_order(seen.to_reap)
-        after = after.model_copy(update={"reaped": True})
-        decision = decision.then(
-            state,
-            Decision(
-                records=(after,),
-                orders=(ReapAttempt(attempt=after.id, order=order),),
-                notes=(f"{_who(after.run_id)}: {seen.to_reap}; what is left of it is ended",),
-            ),
-        )
+    if seen.to_reap is not None and not after.reaped and not after.reap_failures:
+        decision = decision.then(state, reap(after, seen.to_reap))
+        after = state.apply(decision.records).attempts[after.id]
     if attempt.leased and not after.leased:
         decision = decision.then(state, Decision(orders=(ReleaseLease(attempt=after.id),)))
     return _settle_if_over(state, decision, after, now)
-
-
-def reap_order(why: str) -> Order:
-    return Order(key="reap", action=OrderAction.STOP, by="controller", reason=why)
 
 
 def _settle_if_over(state: State, decision: Decision, after: Attempt, now: float) -> Decision:
@@ -266,10 +219,10 @@ def _never_started(state: State, attempt_id: AttemptId, reason: str, now: float)
     attempt = state.attempts.get(attempt_id)
     if attempt is None or isinstance(attempt.status, Ended):
         return NOTHING
-    who = _who(attempt.run_id)
+    name = who(attempt.run_id)
     if attempt.status.status == "running":
-        return Decision(notes=(f"{who}: late report that it never started ({reason}): dropped",))
-    move_attempt(who, attempt.status.status, AttemptFact.NEVER_STARTED)
+        return Decision(notes=(f"{name}: late report that it never started ({reason}): dropped",))
+    move_attempt(name, attempt.status.status, AttemptFact.NEVER_STARTED)
     ending = Ending(result=Result.FAILED, failure_class=FailureClass.COULD_NOT_START, reason=reason)
     after = attempt.model_copy(
         update={
@@ -281,7 +234,7 @@ def _never_started(state: State, attempt_id: AttemptId, reason: str, now: float)
     decision = Decision(
         records=(after,),
         orders=(ReleaseLease(attempt=after.id),),
-        notes=(f"{who} attempt {attempt.number} did not start: {reason}",),
+        notes=(f"{name} attempt {attempt.number} did not start: {reason}",),
     )
     return _settle_if_over(state, decision, after, now)
 
@@ -294,9 +247,11 @@ def _tick(state: State, now: float) -> Decision:
     )
     placed = schedule(state, now)
     again = tuple(_stop_again(state, now))
-    return Decision(
+    decision = Decision(
         records=placed.records, orders=(*placed.orders, *asked, *again), notes=placed.notes
     )
+    decision = decision.then(state, reap_again(state, now))
+    return decision.then(state, keep_for_dependents(state.apply(decision.records)))
 
 
 def _stop_again(state: State, now: float) -> Iterator[StopAttempt]:
@@ -305,10 +260,6 @@ def _stop_again(state: State, now: float) -> Iterator[StopAttempt]:
         status = attempt.status
         if isinstance(status, Stopping) and status.order and now - status.since > STOP_AGAIN_AFTER:
             yield StopAttempt(attempt=attempt.id, order=status.order)
-
-
-def _who(run: RunId) -> str:
-    return f"{run[0]}/{run[1]}"
 
 
 def _origin(start: StartFrom) -> str:

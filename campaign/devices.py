@@ -69,6 +69,7 @@ def host_problems(hosts: Iterable[Seen]) -> list[str]:
     for seen in hosts:
         facts = seen.facts
         texts = [f"does not answer since {seen.at:.0f}"] if not seen.up else []
+        texts += [f"nothing starts until this is mended: {p}" for p in facts.misconfigured]
         texts += [facts.devices.problem] if facts.devices.problem else []
         found += [f"{facts.host}: {text}" for text in (*texts, *facts.problems)]
     return found
@@ -116,6 +117,8 @@ def _use(device: Device, seen: Seen, holdings: Holdings, sight: Sight | None) ->
         foreign = sight is not None and sight.use.use is Use.FOREIGN
         stranger = f"also used: {sight.use.reason}" if sight is not None and foreign else ""
         return "ours", "; ".join(text for text in (stranger, excluded) if text)
+    if seen.facts.misconfigured:
+        return "unknown", f"may be excluded: {'; '.join(seen.facts.misconfigured)}"
     if excluded:
         return "excluded", excluded
     if device.id in holdings.quarantines:

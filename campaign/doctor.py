@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from campaign.checks import gpus, kernel, places, software
+from campaign.checks import alerts, gpus, kernel, places, software
 from campaign.checks.finding import Check, Context, Finding, Level, fail
 from campaign.gpus.inventory import probe_for
 from campaign.hosts import runtime
@@ -19,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     *kernel.CHECKS,
     *places.CHECKS,
     *gpus.CHECKS,
+    *alerts.CHECKS,
 )
 
 

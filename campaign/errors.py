@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     NO_CHECKPOINT = 13
     TIMEOUT = 124
     INTERRUPTED = 130
+    READER_GONE = 141  # what a shell calls an end by SIGPIPE
 
 
 class CampaignError(Exception):

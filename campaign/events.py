@@ -17,6 +17,16 @@ class Submitted:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequestRefused:
+    """A request that cannot be read. ``campaign``: the one that it names, or empty."""
+
+    request: int
+    kind: str
+    campaign: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StopRequested:
     """The user cancels runs (``kill``: without a chance to save first)."""
 
@@ -65,6 +75,14 @@ class StartFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReapFailed:
+    """What a dead shim left could not be ended, or not be recorded."""
+
+    attempt: AttemptId
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProvedUnstarted:
     """No shim of this attempt runs or ever will."""
 
@@ -78,6 +96,7 @@ class Tick:
 
 Event = (
     Submitted
+    | RequestRefused
     | StopRequested
     | ResumeRequested
     | QuarantineLifted
@@ -85,6 +104,7 @@ Event = (
     | HostLost
     | Observed
     | StartFailed
+    | ReapFailed
     | ProvedUnstarted
     | Tick
 )

@@ -113,15 +113,16 @@ def _changes(before: Snapshot, now: Snapshot) -> Iterator[Line]:
 
 def _alerted(alert: AlertRow) -> Line:
     at = "" if alert.step is None else f" at step {alert.step}"
+    name = alert.run or alert.campaign
     match alert.action:
         case "kill" | "rollback":
             return Line(
-                run=alert.run, text=f"killed by rule {alert.rule}{at}: {alert.reason}", tone="bad"
+                run=name, text=f"killed by rule {alert.rule}{at}: {alert.reason}", tone="bad"
             )
         case "checkpoint":
             text = f"checkpoint ordered by rule {alert.rule}{at}: {alert.reason}"
-            return Line(run=alert.run, text=text, tone="notice")
-    return Line(run=alert.run, text=f"alert {alert.rule}{at}: {alert.reason}", tone="notice")
+            return Line(run=name, text=text, tone="notice")
+    return Line(run=name, text=f"alert {alert.rule}{at}: {alert.reason}", tone="notice")
 
 
 def _attempt_changed(

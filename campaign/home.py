@@ -62,6 +62,16 @@ class Home:
         return self.root / "controller.log"
 
     @property
+    def link_file(self) -> Path:
+        """Identity of the Ray driver, which ends with its controller."""
+        return self.root / "ray_link.json"
+
+    @property
+    def id_file(self) -> Path:
+        """A random name of this home, by which hosts that do not see it know it."""
+        return self.root / "home.id"
+
+    @property
     def ray_file(self) -> Path:
         """Address and process identities of the Ray that this home started."""
         return self.root / "ray.json"
@@ -86,6 +96,20 @@ class Home:
     @property
     def alerts_log(self) -> Path:
         return self.root / "alerts.log"
+
+    @property
+    def alerts_sent(self) -> Path:
+        """Which alert was handed to which sink."""
+        return self.root / "alerts-sent.jsonl"
+
+    @property
+    def notifier_lock(self) -> Path:
+        """Held by the one notifier for as long as it lives."""
+        return self.root / "notifier.lock"
+
+    def code_patch(self, sha256: str) -> Path:
+        """The difference between a commit and the working tree at a submit, under its own hash."""
+        return self.root / "code" / f"{sha256}.diff"
 
     @property
     def mlflow_db(self) -> Path:

@@ -7,8 +7,8 @@ from typing import Any
 
 from campaign.hosts.port import Launch
 from campaign.state import Attempt, Campaign, Run
+from campaign.stored_spec import effective
 from specs import files
-from specs.changes import apply_changes
 from specs.run import RunSpec
 from specs.trainer_command import CommandTrainer
 
@@ -30,13 +30,9 @@ def allowed_env(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def effective_spec(run: Run) -> RunSpec:
-    """The spec as submitted with what rollbacks changed since."""
-    return apply_changes(run.spec, run.changes) if run.changes else run.spec
-
-
 def launch_of(campaign: Campaign, run: Run, attempt: Attempt) -> Launch:
-    spec = effective_spec(run)
+    """Raises Unusable where the stored spec cannot be read: no attempt of such a run is made."""
+    spec = effective(run.spec, run.changes)
     return Launch(
         directory=attempt.directory,
         campaign=attempt.campaign,
@@ -48,6 +44,7 @@ def launch_of(campaign: Campaign, run: Run, attempt: Attempt) -> Launch:
         env=_environment(spec, campaign),
         devices=attempt.devices,
         spec=_spec_json(campaign, spec, attempt),
+        code=campaign.code,
         grace=spec.limits.grace,
         timeout=spec.limits.timeout,
     )

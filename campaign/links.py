@@ -17,6 +17,7 @@ from campaign.hosts.desk import (
     AnyFact,
     AnyMessage,
     Desk,
+    Leave,
     NoLeaser,
     Problem,
     Ready,
@@ -159,6 +160,8 @@ class RayLink:
             return
 
     def close(self, *, stop_plane: bool) -> None:
+        if stop_plane and self._address is not None:
+            self.send(Leave())
         if (child := self._child) is not None and child.stdin is not None:
             child.stdin.close()  # its end of input is its good-bye
             try:

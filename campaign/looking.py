@@ -43,34 +43,47 @@ def known_hosts(home: Home, *, probe: bool) -> Known:
 
 
 def gpus(home: Home) -> Gpus:
-    """Every device: who has it, or why nobody may. Without a controller this host is asked afresh."""
+    """Every device: who has it, or why nobody may. Without a controller this host is asked afresh; a
+    configuration that cannot be read is one of the problems."""
     with Reader(home.store) as reader:
         seen = {record["name"]: _seen(record) for record in reader.hosts()}
         holdings = Holdings(
             leases=reader.leases(), quarantines=reader.quarantines(), cookies=reader.cookies()
         )
     name = host_name()
+    unread: tuple[str, ...] = ()
     if control.running(home) is None and (not seen or name in seen):
         seen[name] = Seen(facts=here(home), at=time.time(), up=True)
+    elif control.running(home) is None:
+        unread = _unread(home)
     rows = tuple(device_rows(seen.values(), holdings))
     return Gpus(
         rows=rows,
-        problems=tuple(host_problems(seen.values())),
+        problems=(*host_problems(seen.values()), *unread),
         probes={name: host.facts.devices.probe.value for name, host in seen.items()},
     )
 
 
 def ray_resources(home: Home) -> dict[str, int]:
-    """What a Ray node on this host is to declare: ``ray start --resources=...``."""
+    """What a Ray node on this host is to declare: ``ray start --resources=...``. Raises ConfigError."""
+    config.load(home.root)  # an exclusion that cannot be read would be declared
     facts = here(home)
     return declared(facts.devices, facts.excluded)
 
 
 def here(home: Home) -> HostFacts:
-    """This host, asked now."""
-    return local_host(
-        home.root, cpu_slots=config.load(home.root).settings.home.cpu_slots
-    ).describe()
+    """This host, asked now; it says itself where its configuration cannot be read."""
+    slots = None if _unread(home) else config.load(home.root).settings.home.cpu_slots
+    return local_host(home.root, cpu_slots=slots).describe()
+
+
+def _unread(home: Home) -> tuple[str, ...]:
+    """What is wrong with the configuration files."""
+    try:
+        config.load(home.root)
+    except config.ConfigError as error:
+        return error.problems
+    return ()
 
 
 def _facts(record: Mapping[str, Any]) -> HostFacts:

@@ -7,7 +7,7 @@ idempotent, and a fact about a done attempt is dropped.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from campaign.hosts.port import Liveness, Observation
@@ -20,16 +20,15 @@ from campaign.state import (
     CheckpointStatus,
     Ended,
     Ending,
-    FailureClass,
     Progress,
     Quarantine,
-    Result,
     Running,
     Starting,
     State,
     Stopping,
     WatchVerdict,
 )
+from specs import endings
 
 _JUDGED = {
     "certified": CheckpointStatus.CERTIFIED,
@@ -146,60 +145,11 @@ def _spawned(attempt: Attempt, seen: Observation, now: float, who: str) -> Attem
 
 
 def _ending(attempt: Attempt, record: Mapping[str, Any]) -> Ending:
-    """exit.json in our words: who or what ended it."""
-    code, signal = record.get("exit_code"), record.get("signal")
-    order = record.get("order")
-    if record.get("outcome") == "could_not_start":
-        return Ending(
-            result=Result.FAILED,
-            failure_class=FailureClass(record.get("failure_class") or "could_not_start"),
-            reason=str(record.get("detail") or "it could not be started"),
-        )
-    if order is not None and order.get("by") == "watcher":
-        return Ending(
-            result=Result.KILLED,
-            rule=order.get("rule"),
-            reason=str(order.get("reason")),
-            exit_code=code,
-        )
-    if order is not None and order.get("by") == "user":
-        reason = f"{order.get('reason')} (by user)"
-        return Ending(result=Result.CANCELLED, reason=reason, exit_code=code)
-    if order is not None and order.get("by") == "controller":
-        return Ending(result=Result.LOST, reason=str(order.get("reason")))
-    if record.get("failure_class"):
-        return _failed(FailureClass(record["failure_class"]), record, code, signal)
-    if code == 0:
-        return Ending(result=Result.SUCCEEDED, reason="finished", exit_code=0)
-    return _failed(_class_of(attempt, code, signal), record, code, signal, attempt)
-
-
-def _class_of(attempt: Attempt, code: int | None, signal: int | None) -> FailureClass:
+    """exit.json and the trainer's own word in the store's terms."""
+    failed = None
     if attempt.trainer_failure is not None:
-        known = {member.value for member in FailureClass}
-        stated = attempt.trainer_failure[0]
-        return FailureClass(stated) if stated in known else FailureClass.BAD_EXIT
-    if signal == 15 or code == 143:
-        return FailureClass.PREEMPTED
-    return FailureClass.BAD_EXIT
-
-
-def _failed(
-    failure: FailureClass,
-    record: Mapping[str, Any],
-    code: int | None,
-    signal: int | None,
-    attempt: Attempt | None = None,
-) -> Ending:
-    how = f"exit code {code}" if signal is None else f"signal {signal}"
-    said = attempt.trainer_failure[1] if attempt and attempt.trainer_failure else ""
-    detail = str(record.get("detail") or said)
-    return Ending(
-        result=Result.FAILED,
-        failure_class=failure,
-        reason=f"{detail} ({how})" if detail else how,
-        exit_code=code,
-    )
+        failed = dict(zip(("class", "message"), attempt.trainer_failure, strict=True))
+    return Ending(**asdict(endings.of_exit(record, failed)))
 
 
 def _checkpoints(state: State, attempt: Attempt, seen: Observation) -> list[AnyRecord]:

@@ -30,6 +30,14 @@ class ReapAttempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeepCheckpoints:
+    """The trainer keeps these steps, whatever its retention would say; the list replaces the last."""
+
+    attempt: AttemptId
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProveUnstarted:
     attempt: AttemptId
 
@@ -48,4 +56,12 @@ class ReleaseLease:
     attempt: AttemptId
 
 
-AnyOrder = StartAttempt | StopAttempt | ReapAttempt | ProveUnstarted | ReleaseLease | FinishAttempt
+AnyOrder = (
+    StartAttempt
+    | StopAttempt
+    | ReapAttempt
+    | KeepCheckpoints
+    | ProveUnstarted
+    | ReleaseLease
+    | FinishAttempt
+)

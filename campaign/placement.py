@@ -60,7 +60,7 @@ class Waiting:
 @dataclass(frozen=True, kw_only=True)
 class DeviceState:
     """A device and what stands in the way of its use. ``excluded``: which configuration file says so,
-    ``quarantined``: why. A CPU slot needs no ``sight``.
+    ``unread``: what keeps that from being known, ``quarantined``: why. A CPU slot needs no ``sight``.
     """
 
     id: str
@@ -69,6 +69,7 @@ class DeviceState:
     index: int
     leased_to: RunId | None = None
     excluded: str | None = None
+    unread: str | None = None
     quarantined: str | None = None
     sight: Sight | None = None
 
@@ -78,6 +79,7 @@ class Bar(StrEnum):
 
     NOT_PINNED = "not pinned"
     EXCLUDED = "excluded"
+    UNREAD = "kept back until the configuration can be read"
     QUARANTINED = "quarantined"
     LEASED = "leased"
     OURS = "still in use by us"  # released, and a process of ours not gone yet
@@ -149,6 +151,8 @@ def bar_of(device: DeviceState, now: float, policy: Policy) -> Barred | None:
     """What keeps every run from the device, or None where it is free for the taking."""
     if device.excluded is not None:
         return Barred(bar=Bar.EXCLUDED, detail=device.excluded)
+    if device.unread is not None:
+        return Barred(bar=Bar.UNREAD, detail=device.unread)
     if device.leased_to is not None:
         return Barred(bar=Bar.LEASED, detail="/".join(device.leased_to))
     if device.quarantined is not None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import specs
+from campaign import config
 from campaign.gpus.probe import Device
 from campaign.gpus.refs import Exclusion, parse
 from campaign.gpus.resolve import Problem, resolve
 from campaign.hosts.port import HostFacts
-from campaign.provenance import provenance
+from campaign.provenance import Provenance, provenance
 from campaign.state import Campaign
 from specs.base import NAME_PATTERN
 from specs.compare import resolved_hash
@@ -27,12 +28,16 @@ from specs.tree import Items, Table
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """A campaign as read: ``text`` and ``runs`` (merged trees) are empty where there was no file."""
+    """A campaign as read: ``text`` and ``runs`` (merged trees) are empty where there was no file.
+
+    ``path``: the user's own file; None for one that comes with campaign.
+    """
 
     spec: CampaignSpec
     profile: str | None
     warnings: tuple[str, ...] = ()
     text: str = ""
+    path: Path | None = None
     runs: Mapping[str, Table] = field(default_factory=dict)
 
 
@@ -81,6 +86,7 @@ def read_campaign(
         profile=loaded.profile,
         warnings=(*note, *loaded.warnings),
         text=loaded.text,
+        path=None if note else path,
         runs=loaded.runs,
     )
 
@@ -104,9 +110,19 @@ def check(read: Read, known: Known, environ: Mapping[str, str] = os.environ) -> 
     return tuple(dict.fromkeys(doubts))
 
 
-def record_of(read: Read, home: Path, *, debug: bool = False) -> Campaign:
+def origin_of(read: Read, home: Path) -> Provenance:
+    """Where it comes from: of the working directory, else of the directory of its file.
+
+    Raises ConfigError, since the configuration says where secrets lie.
+    """
+    urls = config.load(home).settings.notify.urls
+    private = [Path(u[len("file:") :]).expanduser() for u in urls if u.startswith("file:")]
+    beside = None if read.path is None else read.path.absolute().parent
+    return provenance(Path.cwd(), os.environ, home=home, private=private, beside=beside)
+
+
+def record_of(read: Read, home: Path, origin: Provenance, *, debug: bool = False) -> Campaign:
     """The campaign's record, with where it comes from."""
-    origin = provenance(Path.cwd(), os.environ)
     return Campaign(
         name=read.spec.campaign,
         spec_hash=resolved_hash(read.spec),
@@ -118,6 +134,7 @@ def record_of(read: Read, home: Path, *, debug: bool = False) -> Campaign:
         env=origin.env,
         git_commit=origin.git_commit,
         git_dirty=origin.git_dirty,
+        code=origin.code,
         text=read.text,
     )
 

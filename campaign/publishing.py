@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from campaign.control import alive_in
 from campaign.home import Home
 from campaign.hosts import identity
 from campaign.hosts.identity import Identity
@@ -14,6 +15,7 @@ from specs import files
 
 RESTART_AFTER = 5.0
 FLUSH_DEADLINE = 60.0
+KILL_DEADLINE = 5.0
 
 
 class PublisherProcess:
@@ -36,17 +38,12 @@ class PublisherProcess:
             self._next_start = self._clock() + RESTART_AFTER
         if self._child is None and self._clock() >= self._next_start:
             self._next_start = self._clock() + RESTART_AFTER
-            if self._left_behind() is None:
+            if alive_in(self._home.publisher_file) is None:
                 self._start()
 
     def close(self) -> None:
         """Ask the publisher to publish what there is and to end."""
-        found = self._left_behind()
-        if found is None:
-            return
-        identity.send(found, signal.SIGTERM)
-        identity.wait_gone(found, FLUSH_DEADLINE)
-        self._home.publisher_file.unlink(missing_ok=True)
+        end(self._home)
 
     def _argv(self) -> list[str]:
         argv = [
@@ -69,17 +66,19 @@ class PublisherProcess:
                 start_new_session=True,
             )
         if (me := identity.of(self._child.pid)) is not None:
-            files.write_json(
-                self._home.publisher_file,
-                {"boot_id": me.boot_id, "pid": me.pid, "start_ticks": me.start_ticks},
-            )
+            files.write_json(self._home.publisher_file, me.to_json())
 
-    def _left_behind(self) -> Identity | None:
-        """The publisher on record, if it is alive."""
-        record = files.read_json(self._home.publisher_file)
-        if record is None:
-            return None
-        found = Identity(
-            boot_id=record["boot_id"], pid=record["pid"], start_ticks=record["start_ticks"]
-        )
-        return found if identity.is_alive(found) else None
+
+def end(home: Home) -> Identity | None:
+    """End the publisher on record, with everything published; the one that was ended.
+
+    One that hangs in a call is killed after FLUSH_DEADLINE seconds: the next goes on at its cursor.
+    """
+    found = alive_in(home.publisher_file)
+    if found is not None:
+        identity.send(found, signal.SIGTERM)
+        if not identity.wait_gone(found, FLUSH_DEADLINE):
+            identity.send(found, signal.SIGKILL)
+            identity.wait_gone(found, KILL_DEADLINE)
+    home.publisher_file.unlink(missing_ok=True)
+    return found

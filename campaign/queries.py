@@ -13,6 +13,8 @@ ATTEMPT = (
     "campaign, run, number, status, json_extract(data, '$.status', '$.host', '$.devices', "
     "'$.start', '$.parent', '$.created_at', '$.verdict', '$.identity', '$.directory', '$.leased')"
 )
+OF_CAMPAIGN = "CASE WHEN json_valid(payload) THEN json_extract(payload, '$.campaign.name') END"
+"""The campaign that a submit in ``requests`` names; NULL where it cannot be read."""
 
 
 def brief_attempts(runs: str) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from campaign.hosts.identity import Identity
 from specs import files
 
 START_DEADLINE = 60.0
+END_DEADLINE = 10.0
 VITAL = ("gcs_server", "raylet")
 
 SETTINGS: Mapping[str, str] = {
@@ -37,6 +39,8 @@ SETTINGS: Mapping[str, str] = {
     # Ray must never end what a worker has started: the shim alone does
     "RAY_kill_child_processes_on_worker_exit": "false",
     "RAY_process_group_cleanup_enabled": "false",
+    # how soon a released device counts as free: a queue of short runs waits for it (Ray's own: 100)
+    "RAY_raylet_report_resources_period_milliseconds": "10",
     # Ray would kill actors because of other people's memory use
     "RAY_memory_monitor_refresh_ms": "0",
 }
@@ -51,9 +55,10 @@ class RayTrouble(CampaignError):
 
 @dataclass(frozen=True, kw_only=True)
 class RayHead:
-    """A running head: its address and the identity of every process that it was started with.
+    """A head: its address and the identity of every process that it was started with.
 
-    ``vital``: without these it is no head any more, whatever else of it still runs.
+    ``vital``: without these it is no head any more, whatever else of it still runs. Both are empty while
+    it is coming up.
     """
 
     address: str
@@ -100,14 +105,22 @@ def recorded(home: Home) -> RayHead | None:
     )
 
 
-def start(home: Home, resources: Mapping[str, int]) -> RayHead:
-    """Start a head that declares one resource a device. Raises RayTrouble with the log's tail."""
+def start(home: Home, resources: Mapping[str, int], *, port: int | None = None) -> RayHead:
+    """Start a head that declares one resource a device, on ``port`` or a free one.
+
+    It is on record from its first process on. Raises RayTrouble with the log's tail.
+    """
+    if port is not None and _is_taken(port):
+        raise RayTrouble(
+            f"port {port} of this host is in use, and ray.port wants Ray's head there; end what uses it, "
+            "or take ray.port out of campaign.toml for a free one"
+        )
     make_token(home)
     temp = runtime.directory() / f"ray-{runtime.home_key(home.root)}"
     pointer = temp / "ray_current_cluster"
     pointer.unlink(missing_ok=True)  # a stale one names a cluster that is gone
     argv = [
-        sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0",
+        sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port or 0}",
         "--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats",
         "--dashboard-agent-listen-port=0", "--num-gpus=0", f"--num-cpus={os.cpu_count() or 1}",
         f"--object-store-memory={80 * 2**20}", f"--temp-dir={temp}",
@@ -122,7 +135,13 @@ def start(home: Home, resources: Mapping[str, int]) -> RayHead:
             env=environment(home),
             start_new_session=True,
         )
-    address = _await_address(child, pointer, home)
+    coming = RayHead(address="", temp_dir=str(temp), processes=_tree(child.pid), vital=())
+    _record(home, coming)
+    try:
+        address = _await_address(child, pointer, home)
+    except RayTrouble:
+        end(home, coming)
+        raise
     processes = _tree(child.pid)
     head = RayHead(
         address=address,
@@ -153,15 +172,37 @@ def is_alive(head: RayHead) -> bool:
     return bool(head.vital) and all(identity.is_alive(p) for p in head.vital)
 
 
-def end(home: Home, head: RayHead) -> None:
-    """End every process of the head by its identity. Nothing durable lives in Ray."""
-    head = note_processes(home, head)
+def end(home: Home, head: RayHead) -> tuple[Identity, ...]:
+    """End every process of the head by its identity; those that do not die. Nothing durable lives in Ray.
+
+    All are stopped first, so that none starts another one behind our back.
+    """
+    before = None
+    while head != before:
+        for process in head.processes:
+            identity.send(process, signal.SIGSTOP)
+        before, head = head, note_processes(home, head)
     for process in head.processes:
         identity.send(process, signal.SIGKILL)
-    deadline = time.monotonic() + 10.0
-    while any(identity.is_alive(p) for p in head.processes) and time.monotonic() < deadline:
+    deadline = time.monotonic() + END_DEADLINE
+    left = head.processes
+    while (left := tuple(p for p in left if identity.is_alive(p))) and time.monotonic() < deadline:
         time.sleep(0.02)
-    home.ray_file.unlink(missing_ok=True)
+    if not left:
+        home.ray_file.unlink(missing_ok=True)
+    return left
+
+
+def _is_taken(port: int) -> bool:
+    """Whether somebody listens there; what closed connections left behind does not count."""
+    with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+            probe.listen(1)
+        except OSError:
+            return True
+    return False
 
 
 def _await_address(child: subprocess.Popen[bytes], pointer: Path, home: Home) -> str:
@@ -172,7 +213,6 @@ def _await_address(child: subprocess.Popen[bytes], pointer: Path, home: Home) ->
         if child.poll() is not None:
             break
         time.sleep(0.05)
-    child.kill()
     tail = home.ray_log.read_text(errors="replace").splitlines()[-15:]
     raise RayTrouble(
         f"Ray did not start within {START_DEADLINE:.0f} s; the end of {home.ray_log}:\n  "

@@ -24,13 +24,16 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from campaign import ray_head
+from campaign import config, ray_head
 from campaign.gpus.offer import declared, resource_name
 from campaign.home import Home
-from campaign.hosts import desk, runtime, supervisor_ray
+from campaign.hosts import desk, identity, mirror, supervisor_ray
 from campaign.hosts.factory import local_host
 from campaign.hosts.killer import trainer_alive, watcher_killer
+from campaign.hosts.mirror_host import MirroringHost
+from campaign.hosts.mirror_ship import Shipper
 from campaign.hosts.supervisor_ray import RayHost, Supervisor
+from specs.files import write_json
 from watchers import actor_ray
 from watchers.actor_ray import WatcherActor
 
@@ -67,7 +70,7 @@ class RayLeaser:
 
 
 def _await_free(wanted: Mapping[str, float]) -> None:
-    """Wait until Ray counts the devices as free: a release reaches it within 100 ms.
+    """Wait until Ray counts the devices as free: a release reaches it with its node's next report.
 
     A group that is asked for before that waits for a timer of Ray that ticks once a second.
     """
@@ -115,44 +118,67 @@ def _find_group(name: str) -> PlacementGroup | None:
 
 
 class Plane:
-    """The actors of every node, found or made; one supervisor and one watcher a host."""
+    """The actors of every node, found or made; one supervisor and one watcher a host.
+
+    Their names carry the node's id: the actors of a node that died are never taken for those of the
+    node that came in its place.
+    """
 
     def __init__(self, home: Home, cpu_slots: int | None) -> None:
         self._home = home
         self._cpu_slots = cpu_slots
+        self._supervisors: dict[str, Any] = {}
         self._watchers: dict[str, Any] = {}
-        self._nodes: dict[str, str] = {}  # node id -> host name
+        self._alive: frozenset[str] = frozenset()
+        self._nodes: dict[str, str] = {}  # host name -> id of its node
         self._pending: dict[str, Any] = {}
+        self._hosts: dict[str, MirroringHost] = {}
+        self._peers: dict[str, RayHost] = {}
+        self._shipper = Shipper(home.root, self._peers)
 
-    def new_hosts(self) -> Mapping[str, RayHost]:
-        """Supervisors of nodes not seen before."""
-        found = {}
-        for node in ray.nodes():  # type: ignore[no-untyped-call]
-            if not node["Alive"] or node["NodeID"] in self._nodes:
-                continue
-            name = self._name(node)
-            self._nodes[node["NodeID"]] = name
-            found[name] = self._people(node["NodeID"], name)
-        return found
+    def new_hosts(self) -> Mapping[str, MirroringHost]:
+        """Supervisors of hosts that are new, and of those whose node is another one now.
+
+        Ray takes seconds to notice a death, so for a while a host may have two nodes that count as
+        alive: the one that joined last is meant.
+        """
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        alive = {node["NodeID"]: self._name(node) for node in nodes}
+        orphaned = {n: i for i, n in alive.items() if self._nodes.get(n) not in alive}
+        joined = {n: i for i, n in alive.items() if i not in self._alive}
+        chosen = orphaned | joined
+        self._alive, self._nodes = frozenset(alive), self._nodes | chosen
+        return {name: self._people(node_id, name) for name, node_id in chosen.items()}
 
     def _name(self, node: Mapping[str, Any]) -> str:
         """A label ``host`` on the node wins; two nodes of one machine need it to be told apart."""
         label = (node.get("Labels") or {}).get("host")
         return str(label or node["NodeManagerHostname"].split(".")[0].lower())
 
-    def _people(self, node_id: str, name: str) -> RayHost:
+    def _people(self, node_id: str, name: str) -> MirroringHost:
         here = NodeAffinitySchedulingStrategy(node_id, soft=False)
         common = {"lifetime": "detached", "get_if_exists": True, "scheduling_strategy": here}
         home = str(self._home.root)
         supervisors: Any = ray.remote(**supervisor_ray.ACTOR_OPTIONS)(Supervisor)
         watchers: Any = ray.remote(**actor_ray.ACTOR_OPTIONS)(WatcherActor)
-        supervisor = supervisors.options(name=f"supervisor:{name}", **common).remote(
+        supervisor = supervisors.options(name=f"supervisor:{name}:{node_id}", **common).remote(
             home, name, self._cpu_slots
         )
-        self._watchers[name] = watchers.options(name=f"watcher:{name}", **common).remote(
+        watcher = watchers.options(name=f"watcher:{name}:{node_id}", **common).remote(
             watcher_killer(), trainer_alive
         )
-        return RayHost(supervisor)
+        self._supervisors[name], self._watchers[name] = supervisor, watcher
+        self._pending.pop(name, None)
+        found = self._peers[name] = RayHost(supervisor)
+        self._hosts[name] = MirroringHost(
+            found, found, name=name, home=self._home.root, shipper=self._shipper
+        )
+        return self._hosts[name]
+
+    def leave(self) -> None:
+        """End our actors in a cluster that goes on without us. Trainers go on; so do their leases."""
+        for actor in (*self._supervisors.values(), *self._watchers.values()):
+            ray.kill(actor, no_restart=True)
 
     def watch(self, host: str, directories: tuple[str, ...]) -> None:
         """Tell a host's watcher what to watch; the answer to the last call is looked at first."""
@@ -162,7 +188,8 @@ class Plane:
                 return
             del self._pending[host]  # a failed answer is told once, then the next call is made
             ray.get(before)
-        self._pending[host] = self._watchers[host].sync.remote(list(directories))
+        watched = self._hosts[host].watched(directories)
+        self._pending[host] = self._watchers[host].sync.remote(list(watched))
 
 
 def connect(home: Home, address: str | None, cpu_slots: int | None) -> ray_head.RayHead | None:
@@ -175,10 +202,11 @@ def connect(home: Home, address: str | None, cpu_slots: int | None) -> ray_head.
             head = None
         if head is None:
             facts = local_host(home.root, cpu_slots=cpu_slots).describe()
-            head = ray_head.start(home, declared(facts.devices, facts.excluded))
+            port = config.load(home.root).settings.ray.port
+            head = ray_head.start(home, declared(facts.devices, facts.excluded), port=port)
     ray.init(
         address=address or (head.address if head else None),
-        namespace=f"campaign-{runtime.home_key(home.root)}",
+        namespace=f"campaign-{mirror.home_id(home)}",
         log_to_driver=False,
         logging_level=logging.WARNING,
         _temp_dir=head.temp_dir if head else None,
@@ -194,6 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     home = Home.locate(options.home)
     say = _facts_out()
+    _announce(home)
     began = time.monotonic()
     head = connect(home, options.ray_address, options.cpu_slots)
     stop = threading.Event()
@@ -210,11 +239,25 @@ def main(argv: list[str] | None = None) -> int:
     threading.Thread(target=_welcome, args=(plane, service, stop), daemon=True).start()
     if head is not None:
         threading.Thread(target=_mind, args=(home, head, stop), daemon=True).start()
+    leaving = False
     for line in sys.stdin:  # until the controller closes it, or is gone
-        service.take(desk.MESSAGE.validate_json(line))
+        message = desk.MESSAGE.validate_json(line)
+        leaving = isinstance(message, desk.Leave)
+        if not leaving:
+            service.take(message)
     service.close()
+    if leaving:
+        plane.leave()
     ray.shutdown()
+    home.link_file.unlink(missing_ok=True)
     return 0
+
+
+def _announce(home: Home) -> None:
+    """For `campaign down` after a controller was killed: while Ray is starting this process hears nothing."""
+    me = identity.of(os.getpid())
+    assert me is not None
+    write_json(home.link_file, me.to_json())
 
 
 def _welcome(plane: Plane, service: desk.Desk, stop: threading.Event) -> None:

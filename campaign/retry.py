@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from campaign.state import Ending, FailureClass, Result, Run
+from specs.run import RunSpec
 
 _DETERMINISTIC = {
     FailureClass.NON_FINITE: "the same numbers would come out again",
@@ -15,8 +16,11 @@ _DETERMINISTIC = {
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
+    """``from_scratch``: where no checkpoint may be resumed, it begins anew."""
+
     wait: float
     counts_as: str  # crashes, losses
+    from_scratch: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,10 @@ def after(run: Run, ending: Ending, *, said_so: bool = False) -> Retry | GiveUp:
     A loss (reboot, shim killed) has a budget of its own: it says nothing about the run.
     A checkpoint that failed its hash is set aside and the one before is tried, as a crash.
     """
+    if not isinstance(run.spec, RunSpec):
+        return GiveUp(
+            why=f"this version of campaign cannot read its stored spec: {run.spec.problem}"
+        )
     policy = run.spec.retry
     if said_so and ending.failure_class is FailureClass.COULD_NOT_START:
         return GiveUp(why="it would not start the next time either")
@@ -45,12 +53,20 @@ def after(run: Run, ending: Ending, *, said_so: bool = False) -> Retry | GiveUp:
             return GiveUp(
                 why=f"lost or not startable {run.losses + 1} times (retry.losses {limit})"
             )
-        return Retry(wait=_back_off(policy.wait, run.losses), counts_as="losses")
+        return Retry(
+            wait=_back_off(policy.wait, run.losses),
+            counts_as="losses",
+            from_scratch=policy.from_scratch,
+        )
     if ending.failure_class is not None and ending.failure_class in _DETERMINISTIC:
         return GiveUp(why=_DETERMINISTIC[ending.failure_class])
     if run.crashes >= policy.crashes:
         return GiveUp(why=f"crashed {run.crashes + 1} times (retry.crashes {policy.crashes})")
-    return Retry(wait=_back_off(policy.wait, run.crashes), counts_as="crashes")
+    return Retry(
+        wait=_back_off(policy.wait, run.crashes),
+        counts_as="crashes",
+        from_scratch=policy.from_scratch,
+    )
 
 
 def _back_off(first: float, before: int) -> float:

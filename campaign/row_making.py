@@ -34,7 +34,9 @@ def attempt_rows(found: Sequence[Any]) -> list[AttemptRow]:
 
 
 def waiting_run(campaign: str, run: str, spec: Mapping[str, Any]) -> RunRow:
-    trainer, metric = spec["trainer"], spec["certify"]["metric"]
+    # as it was written, perhaps by another version: what is not there is not shown
+    trainer = spec.get("trainer") or {}
+    metric = (spec.get("certify") or {}).get("metric", "")
     status = {"status": "queued", "why": NOT_TAKEN}
     return run_row(campaign, run, [status, 0, trainer.get("steps"), metric, {}], ())
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from campaign import starts
 from campaign.gpus.etiquette import Ours
+from campaign.gpus.freeze import freeze, frozen
 from campaign.gpus.probe import Device, DeviceKind
 from campaign.gpus.resolve import resolve
 from campaign.hosts.port import HostFacts
 from campaign.moves import RunFact, move_run
 from campaign.orders import AnyOrder, StartAttempt
-from campaign.placement import DeviceState, Waiting, place
+from campaign.placement import DeviceState, Placement, Waiting, place
 from campaign.state import (
     Active,
     AnyRecord,
@@ -30,6 +31,11 @@ from campaign.state import (
     StartKind,
     State,
 )
+from campaign.stored_spec import Unusable, effective
+from specs.run import RunSpec
+
+NO_CHECKPOINT = 13
+"""Exit code of a run that can never begin: there is nothing that it may start from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,33 +50,47 @@ def schedule(state: State, now: float) -> Scheduled:
     queued = [r for r in state.runs.values() if isinstance(r.status, Queued)]
     if not queued:
         return Scheduled()
-    plans = {run.id: _plan(state, run) for run in queued}
     devices = known_devices(state)
+    found = [(run, made_ready(run, devices)) for run in sorted(queued, key=lambda r: r.order)]
+    plans = {run.id: _plan(state, made) for run, made in found if isinstance(made, Made)}
     waiting = [
-        _waiting(run, run.status, plan.start, devices)
-        for run in queued
-        if isinstance(plan := plans[run.id], starts.Ready)
-        and isinstance(run.status, Queued)
-        and run.status.not_before <= now
+        _waiting(made, _only_hosts(state, plan.start), devices)
+        for run, made in found
+        if isinstance(made, Made)
+        and isinstance(plan := plans[run.id], starts.Ready)
+        and made.status.not_before <= now
     ]
     placed = place(waiting, _device_states(state), now, state.policy, _problems(state))
-    records: list[AnyRecord] = []
-    orders: list[AnyOrder] = []
-    notes: list[str] = []
-    for run in sorted(queued, key=lambda r: r.order):
-        plan = plans[run.id]
-        if isinstance(plan, starts.Never):
-            records.append(_refused(run, plan.why, now))
-            notes.append(f"{run.campaign}/{run.name} cannot start: {plan.why}")
-        elif isinstance(plan, starts.Ready) and run.id in placed.assigned:
-            attempt = _new_attempt(state, run, plan.start, placed.assigned[run.id], now)
-            records += [_activated(run, attempt), attempt]
-            orders.append(StartAttempt(attempt=attempt.id))
-            notes.append(_started_note(attempt))
-        else:
-            why = plan.why if isinstance(plan, starts.Wait) else placed.why.get(run.id, "")
-            records += _waits(run, why or _back_off_why(run.status))
-    return Scheduled(records=tuple(records), orders=tuple(orders), notes=tuple(notes))
+    steps = [
+        _refused(run, made, now, exit_code=None)
+        if isinstance(made, str)
+        else _next(state, run, made, plans[run.id], placed, now)
+        for run, made in found
+    ]
+    return Scheduled(
+        records=tuple(record for step in steps for record in step.records),
+        orders=tuple(order for step in steps for order in step.orders),
+        notes=tuple(note for step in steps for note in step.notes),
+    )
+
+
+def _next(
+    state: State, before: Run, made: Made, plan: starts.Plan, placed: Placement, now: float
+) -> Scheduled:
+    """What becomes of one queued run: it starts, it waits and says why, or it never can."""
+    run = made.run
+    if isinstance(plan, starts.Never):
+        return _refused(run, plan.why, now, exit_code=NO_CHECKPOINT)
+    if isinstance(plan, starts.Ready) and run.id in placed.assigned:
+        attempt = _new_attempt(state, run, plan.start, placed.assigned[run.id], now)
+        return Scheduled(
+            records=(_activated(run, attempt), attempt),
+            orders=(StartAttempt(attempt=attempt.id),),
+            notes=(*made.notes, _started_note(attempt)),
+        )
+    why = plan.why if isinstance(plan, starts.Wait) else placed.why.get(run.id, "")
+    after = _waits(run, made.status, why or _back_off_why(made.status))
+    return Scheduled(records=() if after is before else (after,), notes=made.notes)
 
 
 def known_devices(state: State) -> tuple[Device, ...]:
@@ -88,27 +108,61 @@ def ours_on(state: State, facts: HostFacts) -> Ours:
     return Ours(uid=facts.uid, pids=pids)
 
 
-def _plan(state: State, run: Run) -> starts.Plan:
-    assert isinstance(run.status, Queued)
-    if run.status.start is not None:
-        return starts.Ready(start=run.status.start)
-    return starts.first_start(state, run)
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A queued run of which an attempt could be made: its spec as it holds now, its devices named."""
+
+    run: Run
+    status: Queued
+    spec: RunSpec
+    notes: tuple[str, ...] = ()
 
 
-def _waiting(run: Run, status: Queued, start: StartFrom, devices: tuple[Device, ...]) -> Waiting:
-    """What the picker needs to know; a checkpoint binds the run to the host where it lies."""
-    resolved = resolve(run.spec.resources, devices, (), complete=False)
+def made_ready(run: Run, devices: Sequence[Device]) -> Made | str:
+    """The run with what its device references mean, or why no attempt of it can ever be made."""
+    status = run.status
+    assert isinstance(status, Queued)
+    try:
+        spec = effective(run.spec, run.changes)
+    except Unusable as error:
+        return str(error)
+    found = freeze(spec.resources, devices, run.references)
+    if found.problems:
+        return "; ".join(found.problems)
+    if found.ids != run.references:
+        run = run.model_copy(update={"references": dict(found.ids)})
+    notes = tuple(f"{run.campaign}/{run.name}: {text}" for text in found.new)
+    return Made(run=run, status=status, spec=spec, notes=notes)
+
+
+def _plan(state: State, made: Made) -> starts.Plan:
+    if made.status.start is not None:
+        return starts.Ready(start=made.status.start)
+    return starts.first_start(state, made.run, made.spec)
+
+
+def _only_hosts(state: State, start: StartFrom) -> frozenset[str]:
+    """A checkpoint can be brought to every host, but from one that has it to itself and is not here."""
+    lies_on = None if start.host is None else state.hosts.get(start.host)
+    if lies_on is None or lies_on.up or lies_on.facts.shares_home:
+        return frozenset()
+    return frozenset((lies_on.name,))
+
+
+def _waiting(made: Made, only: frozenset[str], devices: Sequence[Device]) -> Waiting:
+    """What the picker needs to know; ``only``: no other hosts than these, if any are named."""
+    run, spec = made.run, made.spec
+    resources = frozen(spec.resources, run.references)
+    resolved = resolve(resources, devices, (), complete=False)
     unknown = frozenset(f"unknown device {ref}" for ref in resolved.unresolved)
-    hosts = frozenset(run.spec.resources.hosts)
-    if start.host is not None:
-        hosts = frozenset((start.host,))
+    hosts = only or frozenset(resources.hosts)
     return Waiting(
         run=run.id,
         order=run.order,
-        since=status.since,
-        priority=run.spec.priority,
-        gpus=run.spec.resources.gpus,
-        cpus=run.spec.resources.cpus,
+        since=made.status.since,
+        priority=spec.priority,
+        gpus=resources.gpus,
+        cpus=resources.cpus,
         pin=frozenset(resolved.pin) | unknown,
         exclude=resolved.exclude,
         hosts=hosts,
@@ -134,6 +188,7 @@ def _device_states(state: State) -> list[DeviceState]:
                     index=device.index,
                     leased_to=None if holder is None else holder.run_id,
                     excluded=host.facts.excluded.get(device.id),
+                    unread="; ".join(host.facts.misconfigured) or None,
                     quarantined=quarantine.reason if quarantine and not quarantine.lifted else None,
                     sight=sights.get(device.id) if device.kind is DeviceKind.GPU else None,
                 )
@@ -186,23 +241,26 @@ def _activated(run: Run, attempt: Attempt) -> Run:
     )
 
 
-def _refused(run: Run, why: str, now: float) -> Run:
-    move_run(f"{run.campaign}/{run.name}", run.status.status, RunFact.REFUSED)
+def _refused(run: Run, why: str, now: float, *, exit_code: int | None) -> Scheduled:
+    name = f"{run.campaign}/{run.name}"
+    move_run(name, run.status.status, RunFact.REFUSED)
     ending = Ending(
-        result=Result.FAILED, failure_class=FailureClass.COULD_NOT_START, reason=why, exit_code=13
+        result=Result.FAILED,
+        failure_class=FailureClass.COULD_NOT_START,
+        reason=why,
+        exit_code=exit_code,
     )
-    return run.model_copy(update={"status": Done(at=now, ending=ending)})
+    done = run.model_copy(update={"status": Done(at=now, ending=ending)})
+    return Scheduled(records=(done,), notes=(f"{name} cannot start: {why}",))
 
 
-def _waits(run: Run, why: str) -> list[AnyRecord]:
-    assert isinstance(run.status, Queued)
-    if run.status.why == why:
-        return []
-    return [run.model_copy(update={"status": run.status.model_copy(update={"why": why})})]
+def _waits(run: Run, status: Queued, why: str) -> Run:
+    if status.why == why:
+        return run
+    return run.model_copy(update={"status": status.model_copy(update={"why": why})})
 
 
-def _back_off_why(status: object) -> str:
-    assert isinstance(status, Queued)
+def _back_off_why(status: Queued) -> str:
     return f"waits {status.not_before - status.since:.0f} s before it is tried again"
 
 

@@ -22,6 +22,7 @@ from campaign.state import (
     State,
     WatchVerdict,
 )
+from specs.run import RunSpec
 from specs.watch import rule_name
 
 
@@ -54,6 +55,9 @@ def _after_verdict(
     )
     if verdict.action == "kill":
         return _done(run, killed, now)
+    if not isinstance(run.spec, RunSpec):
+        lost = f"{verdict.reason}; not rolled back: its stored spec cannot be read"
+        return _done(run, killed.model_copy(update={"reason": lost}), now)
     rule = next(r for r in run.spec.watch if rule_name(r) == verdict.rule)
     used = run.rollbacks.get(verdict.rule, 0)
     if used >= rule.tries:
@@ -91,7 +95,7 @@ def _after_crash(state: State, run: Run, attempt: Attempt, ending: Ending, now: 
     else:
         plan = starts.resume_start(state.apply(bad), run)
     if not isinstance(plan, starts.Ready):
-        if not run.spec.retry.from_scratch:
+        if not outcome.from_scratch:
             reason = f"{ending.reason}; not restarted: {plan.why}"
             return _done(run, ending.model_copy(update={"reason": reason}), now)
         plan = starts.Ready(start=SCRATCH)

@@ -20,6 +20,8 @@ from campaign.state import (
     StartKind,
     State,
 )
+from specs.run import RunSpec
+from specs.structure import differing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +44,16 @@ Plan = Ready | Wait | Never
 _RESUMABLE = (CheckpointStatus.COMPLETE, CheckpointStatus.CERTIFIED)
 
 
-def first_start(state: State, run: Run) -> Plan:
+def first_start(state: State, run: Run, spec: RunSpec) -> Plan:
     """Where the first attempt begins: from nothing, or from another run's certified checkpoint."""
-    warm = run.spec.start.warm_from
+    warm = spec.start.warm_from
     if warm is None:
         return Ready(start=SCRATCH)
     source: RunId = (warm.campaign or run.campaign, warm.run)
     if source not in state.runs:
         return Wait(why=f"waits for a certified checkpoint of {_name(source)}, not submitted yet")
+    if unlike := _unlike(state.runs[source], spec):
+        return Never(why=f"{_name(source)} trains another model: {unlike}")
     candidates = [
         c
         for c in lineage_checkpoints(state, source)
@@ -63,6 +67,16 @@ def first_start(state: State, run: Run) -> Plan:
         return Wait(why=f"waits for {warm.run} to end: it starts from {wanted}")
     return Never(why=f"{_name(source)} ended without it: it starts from {wanted}; "
                  + describe(lineage_checkpoints(state, source)))  # fmt: skip
+
+
+def _unlike(source: Run, spec: RunSpec) -> str:
+    """What of the model differs from the source's; empty where nothing does, or its spec is lost."""
+    if not isinstance(source.spec, RunSpec):
+        return ""
+    return ", ".join(
+        f"trainer.{field} is {there} there and {here} here"
+        for field, there, here in differing(source.spec.trainer, spec.trainer)
+    )
 
 
 def resume_start(state: State, run: Run, *, certified_only: bool = False) -> Plan:

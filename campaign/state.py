@@ -13,10 +13,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from campaign.code import Code
 from campaign.gpus.etiquette import IDLE_LIMIT, Sight
 from campaign.hosts.port import Cursor, HostFacts, Order
 from campaign.placement import Policy
-from specs.run import RunSpec
+from campaign.stored_spec import StoredSpec
+from specs.endings import FailureClass as FailureClass
+from specs.endings import Result as Result
 
 RunId = tuple[str, str]
 """(campaign, run)"""
@@ -27,26 +30,6 @@ AttemptId = tuple[str, str, int]
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Result(StrEnum):
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    KILLED = "killed"  # by one of our rules
-    CANCELLED = "cancelled"  # by the user
-    LOST = "lost"  # proved gone without a record
-
-
-class FailureClass(StrEnum):
-    NON_FINITE = "non_finite"
-    CUDA_OOM = "cuda_oom"
-    HOST_OOM = "host_oom"
-    GPU_FAULT = "gpu_fault"
-    PREEMPTED = "preempted"
-    TIMEOUT = "timeout"
-    BAD_EXIT = "bad_exit"
-    BAD_CHECKPOINT = "bad_checkpoint"
-    COULD_NOT_START = "could_not_start"
 
 
 class StartKind(StrEnum):
@@ -107,8 +90,9 @@ class Run(Record):
     campaign: str
     name: str
     order: int  # position in the order of submission, over all campaigns
-    spec: RunSpec  # as submitted
+    spec: StoredSpec  # as submitted
     changes: Mapping[str, Any] = {}  # ordered by rollbacks since
+    references: Mapping[str, str] = {}  # device as written -> id that it was found to mean, kept
     attempts: int = 0  # numbers given so far; never reused
     crashes: int = 0
     losses: int = 0
@@ -173,7 +157,13 @@ class Attempt(Record):
     verdict: WatchVerdict | None = None
     trainer_failure: tuple[str, str] | None = None  # class and message, from events.jsonl
     watch_closed: bool = False
-    reaped: bool = False
+    reaped: bool = False  # the host was told to end what a dead shim left
+    reap_why: str = ""
+    reap_failures: int = 0
+    reap_again_at: float = 0.0
+    kept: tuple[
+        int, ...
+    ] = ()  # steps that its trainer was told to keep for runs that wait for them
     cursor: Cursor = Cursor()
 
     @property
@@ -234,6 +224,7 @@ class Campaign(Record):
     env: Mapping[str, str]  # allow-listed
     git_commit: str | None = None
     git_dirty: bool = False
+    code: Code | None = None
     text: str = ""  # the file as written
 
 

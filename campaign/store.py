@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from campaign.database import open_database
+from campaign.errors import BadStore
 from campaign.state import (
     Alert,
     AnyRecord,
@@ -29,14 +32,22 @@ from campaign.state import (
     Run,
     State,
 )
+from campaign.stored_spec import problems
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
+    """``text``: the payload as it lies there; campaign/requests.py reads it."""
+
     id: int
     kind: str
-    payload: Mapping[str, Any]
+    text: str
     made_at: float
+
+    @property
+    def payload(self) -> Any:
+        """Raises ValueError where the text is no JSON."""
+        return json.loads(self.text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +98,7 @@ class Store:
         rows = self._db.execute(
             "SELECT id, kind, payload, made_at FROM requests WHERE answered_at IS NULL ORDER BY id"
         )
-        return [Request(id=i, kind=k, payload=json.loads(p), made_at=m) for i, k, p, m in rows]
+        return [Request(id=i, kind=k, text=p, made_at=m) for i, k, p, m in rows]
 
     def answer_of(self, request: int) -> str | None:
         """The answer to a request; None while it is open."""
@@ -143,7 +154,15 @@ class Store:
 
     def _records(self, kind: type[Any], table: str) -> Iterator[Any]:
         for (data,) in self._db.execute(f"SELECT data FROM {table}"):
-            yield kind.model_validate_json(data)
+            try:
+                yield kind.model_validate_json(data)
+            except ValidationError as error:
+                raise BadStore(
+                    f"the store {self.path} holds a record in {table} that this version of campaign "
+                    f"cannot read: {problems(error)}\n"
+                    "  running trainers go on untouched\n"
+                    "  use the version that wrote it, or restore the store from a copy"
+                ) from error
 
     # ------------------------------------------------------------ reading
 
@@ -175,7 +194,7 @@ def _known(db: sqlite3.Connection, campaign: str) -> Known | None:
         return Known(campaign=Campaign.model_validate_json(found[0]), runs=specs)
     waiting = db.execute(
         "SELECT payload FROM requests WHERE answered_at IS NULL AND kind = 'submit' "
-        "AND json_extract(payload, '$.campaign.name') = ?",
+        "AND CASE WHEN json_valid(payload) THEN json_extract(payload, '$.campaign.name') END = ?",
         (campaign,),
     ).fetchone()
     if waiting is None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from campaign.errors import WrongState
 from campaign.gpus.resolve import resolve
 from campaign.preparing import Known, Read
@@ -15,6 +17,7 @@ from campaign.sizes import other_profiles, ratio, size_of, work_of
 from campaign.state import Campaign
 from campaign.store import Known as Before
 from campaign.store import Store
+from campaign.stored_spec import problems
 from specs.compare import difference
 from specs.run import CampaignSpec, RunSpec
 from specs.trainer_command import CommandTrainer
@@ -122,15 +125,19 @@ def size(read: Read) -> Size:
 
 
 def _other_content(before: Before, new: CampaignSpec) -> str:
-    old = CampaignSpec.model_validate_json(
-        json.dumps(
-            {
-                "campaign": before.campaign.name,
-                "profile": before.campaign.profile,
-                "runs": before.runs,
-            }
+    content = {
+        "campaign": before.campaign.name,
+        "profile": before.campaign.profile,
+        "runs": before.runs,
+    }
+    other = "submit this one under another name: --as NAME"
+    try:
+        old = CampaignSpec.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        return (
+            f"campaign {new.campaign} is there, and this version of campaign cannot read its runs to "
+            f"compare them: {problems(error)}\n{other}"
         )
-    )
     lines = [f"  {line}" for line in difference(old, new)]
     more = len(lines) - MOST_DIFFERENCES
     if more > 0:
@@ -139,7 +146,7 @@ def _other_content(before: Before, new: CampaignSpec) -> str:
         [
             f"campaign {new.campaign} is there with other content:",
             *lines,
-            "submit this one under another name: --as NAME",
+            other,
         ]
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from campaign import naming, queries
 from campaign.database import open_database, open_empty, unreadable
-from campaign.errors import NotFound
+from campaign.errors import NotFound, WrongState
 from campaign.following import Snapshot
 from campaign.naming import RunName
 from campaign.row_making import (
@@ -96,6 +96,16 @@ class Reader:
                 attempts=tuple(self.attempts(campaign)),
                 alerts=tuple(self.alerts(campaign)),
             )
+
+    def refusal(self, campaign: str) -> str | None:
+        """The answer to the newest submit of a campaign that is not there, if it was refused."""
+        found = self._query(
+            "SELECT answer FROM requests WHERE kind = 'submit' AND answer LIKE 'refused:%' "
+            f"AND {queries.OF_CAMPAIGN} = ? ORDER BY id DESC LIMIT 1",
+            (campaign,),
+        )
+        there = self._query("SELECT 1 FROM campaigns WHERE name = ?", (campaign,))
+        return str(found[0][0]) if found and not there else None
 
     def run_data(self, run: RunName) -> Mapping[str, Any]:
         """The whole record of a run. Raises NotFound."""
@@ -205,8 +215,11 @@ class Reader:
         return naming.find_run(text, self.names())
 
     def find_campaign(self, text: str) -> str:
-        """The campaign of that name. Raises NotFound."""
-        return naming.find_campaign(text, [row.name for row in self.campaigns()])
+        """The campaign of that name. Raises NotFound, and WrongState where its submit was refused."""
+        names = [row.name for row in self.campaigns()]
+        if text not in names and (refusal := self.refusal(text)) is not None:
+            raise WrongState(refusal)
+        return naming.find_campaign(text, names)
 
     def find_either(self, text: str | None) -> tuple[str | None, str | None]:
         """(campaign, run) that is meant: both None for everything. Raises NotFound."""
@@ -244,11 +257,10 @@ class Reader:
         """Campaigns that were submitted and not taken yet: ``campaign`` and ``runs``."""
         rows = self._query(
             "SELECT payload FROM requests WHERE answered_at IS NULL AND kind = 'submit' "
-            "AND json_extract(payload, '$.campaign.name') NOT IN (SELECT name FROM campaigns) "
-            "ORDER BY id"
+            f"AND {queries.OF_CAMPAIGN} NOT IN (SELECT name FROM campaigns) ORDER BY id"
         )
-        found = [json.loads(payload) for (payload,) in rows]
-        return [{**payload, "runs": json.loads(payload["runs"])} for payload in found]
+        found = (_submit_of(payload) for (payload,) in rows)
+        return [submit for submit in found if submit is not None]
 
     def _waiting_runs(self, campaign: str | None) -> list[RunRow]:
         """Runs of campaigns that no controller has taken yet."""
@@ -258,6 +270,18 @@ class Reader:
             if campaign in (None, request["campaign"]["name"])
             for run, spec in request["runs"].items()
         ]
+
+
+def _submit_of(text: str) -> Mapping[str, Any] | None:
+    """A submit as it was written; None where it has not its shape: the controller will refuse it."""
+    try:
+        payload = json.loads(text)
+        runs = json.loads(payload["runs"])
+        known = all(field in payload["campaign"] for field in queries.CAMPAIGN_FIELDS)
+    except (ValueError, TypeError, KeyError):
+        return None
+    shaped = isinstance(runs, dict) and all(isinstance(spec, dict) for spec in runs.values())
+    return {**payload, "runs": runs} if known and shaped else None
 
 
 def _where(**columns: str | None) -> tuple[str, tuple[object, ...]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from specs.errors import Place, SpecError, SpecErrors, at
-from specs.explain import Finding, explain
+from specs.explain import Finding, explain, models_in
 from specs.paths import BadPath, put, split_path
-from specs.run import RunSpec
+from specs.run import AnyTrainer, RunSpec
+from specs.structure import STRUCTURES
 from specs.tree import Entry, Items, Table, plain, table_of, tree_of
 
 
@@ -36,14 +37,48 @@ def apply_changes(run: RunSpec, changes: Mapping[str, Any]) -> RunSpec:
 
 
 def changed(run: Table, changes: Mapping[str, Entry]) -> tuple[Table, list[SpecError]]:
-    """The tree of a run with an entry put at each dotted path, and the paths that lead nowhere."""
+    """The tree of a run with an entry put at each dotted path, and the paths that lead nowhere, or to
+    what a run that goes on from a checkpoint cannot change."""
     errors = []
+    kind = run.text("trainer", "kind") or ""
     for path, entry in changes.items():
         try:
-            run = put(run, split_path(path), entry)
+            parts = split_path(path)
+            if wrong := _structural(kind, parts, entry.key):
+                errors.append(wrong)
+            else:
+                run = put(run, parts, entry)
         except BadPath as error:
             errors.append(at(entry.key, got=error.got, allowed=error.allowed, hint=error.hint))
     return run, errors
+
+
+def _structural(kind: str, parts: tuple[str, ...], place: Place) -> SpecError | None:
+    """A change of what the run's checkpoints hold: the trainer would refuse to restore them."""
+    structure = STRUCTURES.get(kind)
+    if structure is None or parts[0] != "trainer":
+        return None
+    if len(parts) > 1 and parts[1] not in structure.fixed:
+        return None
+    decided = [f"{field} decides {what}" for field, what in structure.decides.items()]
+    model = f"{', '.join(structure.fixed)} cannot change" + "".join(f" ({why})" for why in decided)
+    return at(
+        place,
+        got=f"a change of {'.'.join(parts[:2]) if len(parts) > 1 else 'the whole trainer'}",
+        allowed=f"the run goes on from a checkpoint of this model: {model}",
+        hint=f"may be changed: all but trainer, and of it {_free(kind)}",
+    )
+
+
+def _free(kind: str) -> str:
+    """The fields of a trainer that a change may name."""
+    fixed = STRUCTURES[kind].fixed
+    fields = next(m.model_fields for m in models_in(AnyTrainer) if _is_of(m, kind))
+    return ", ".join(name for name in fields if name not in fixed)
+
+
+def _is_of(model: type[BaseModel], kind: str) -> bool:
+    return kind in get_args(model.model_fields["kind"].annotation)
 
 
 def read_run(entry: Entry) -> tuple[RunSpec | None, list[Finding]]:

@@ -1,6 +1,6 @@
 """What a campaign must satisfy beyond each field: who starts from whom, who measures what.
 
-It reads the merged trees, not the models, so that these errors come together with all others.
+Most of it reads the merged trees, not the models, so that these errors come together with all others.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from specs.errors import Place, SpecError, at, did_you_mean, one_of, show
+from specs.run import RunSpec
+from specs.structure import differing
 from specs.tree import Items, Leaf, Table
+from specs.watch import USUAL_SPECTRUM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,28 @@ def _circular(circle: list[str], sources: Mapping[str, Leaf]) -> SpecError:
     )
 
 
+def check_shapes(
+    campaign: str | None, runs: Mapping[str, Table], specs: Mapping[str, RunSpec]
+) -> list[SpecError]:
+    """Warm starts from a run of this campaign that trains another model."""
+    errors = []
+    for name, spec in specs.items():
+        leaf = _source(campaign, runs[name])
+        source = None if leaf is None else specs.get(str(leaf.value))
+        if leaf is None or source is None:
+            continue
+        for field, there, here in differing(source.trainer, spec.trainer):
+            own = runs[name].get("trainer", field)
+            errors.append(
+                at(
+                    own.place if isinstance(own, Leaf) else leaf.place,
+                    got=f"{field} {show(here)}",
+                    allowed=f"must be {show(there)}, as in {leaf.value}, whose checkpoint it starts from",
+                )
+            )
+    return errors
+
+
 def check_metrics(
     runs: Mapping[str, Table], measured: Mapping[str, Measured]
 ) -> tuple[list[tuple[str, SpecError]], list[tuple[str, SpecError]]]:
@@ -97,7 +122,7 @@ def check_metrics(
 
 
 def _watched(run: Table) -> Iterator[tuple[str, Place]]:
-    """Every metric that is written somewhere in the rules and the certificate of a run."""
+    """Every metric that the rules and the certificate of a run name, or mean without naming it."""
     rules = run.get("watch")
     holders = (
         [rule for rule in rules.items if isinstance(rule, Table)]
@@ -108,6 +133,8 @@ def _watched(run: Table) -> Iterator[tuple[str, Place]]:
         leaf = holder.get("metric")
         if isinstance(leaf, Leaf) and isinstance(leaf.value, str):
             yield leaf.value, leaf.place
+        elif leaf is None and holder.text("rule") == "spectrum":
+            yield USUAL_SPECTRUM, holder.place
     for metric, band in run.table("certify", "bands").entries.items():
         yield metric, band.key
 

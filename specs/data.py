@@ -42,7 +42,7 @@ class TextData(Model):
         elif self.vocabulary is not None:
             raise WrongField(
                 "vocabulary",
-                "the char tokenizer has a fixed vocabulary: leave data.vocabulary out",
+                f"the {self.tokenizer} tokenizer has a fixed vocabulary: leave data.vocabulary out",
             )
         return self
 
@@ -61,6 +61,16 @@ class TokenData(Model):
         default=None, gt=0, description="for bits per byte; without it they are not reported"
     )
     validation_fraction: Number = Field(default=0.1, gt=0, lt=0.9)
+
+    @model_validator(mode="after")
+    def _ids_fit(self) -> TokenData:
+        most = 2 ** int(self.dtype.removeprefix("uint"))
+        if self.vocabulary > most:
+            raise WrongField(
+                ("dtype", "vocabulary"),
+                f"{self.dtype} holds ids below {most}, the vocabulary has {self.vocabulary}",
+            )
+        return self
 
 
 def _text_unless_told(value: object) -> object:

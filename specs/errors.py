@@ -77,7 +77,8 @@ class SpecErrors(Exception):
 class WrongField(ValueError):
     """Raised by a validator of a whole model, to say which of its fields is to blame.
 
-    The first of ``fields`` that was written is the one whose line is shown.
+    The first of ``fields`` that was written is the one whose line is shown; a dot leads into a
+    section.
     """
 
     def __init__(self, fields: str | tuple[str, ...], message: str) -> None:

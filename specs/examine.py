@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from specs.changes import check_rollbacks, read_run
-from specs.check import Measured, check_metrics, check_starts
+from specs.check import Measured, check_metrics, check_shapes, check_starts
 from specs.errors import SpecError, at, did_you_mean, gather, one_of, show
 from specs.explain import Finding
 from specs.merge import merge_run
@@ -22,7 +22,11 @@ from specs.trainer_command import CommandTrainer
 from specs.trainer_ep import EpTrainer
 from specs.tree import Entry, Items, Leaf, Table, plain
 
-PATHS = (("trainer", "data", "path"), ("trainer", "cwd"))
+PATHS = (
+    ("trainer", "data", "path"),
+    ("trainer", "data", "validation_path"),
+    ("trainer", "cwd"),
+)
 """Settings that name a file or a directory; relative ones are meant from where submit was called."""
 
 
@@ -66,7 +70,8 @@ def examine(
     unmeasured, doubts = check_metrics(merged, _measured(merged))
     values = [(run, finding.error) for run, finding in found if not finding.of_model]
     whole = [(run, finding.error) for run, finding in found if finding.of_model]
-    starts = check_starts(tree.text("campaign"), merged)
+    campaign = tree.text("campaign")
+    starts = [*check_starts(campaign, merged), *check_shapes(campaign, merged, specs)]
     return Examined(
         specs=specs,
         runs=merged,

@@ -178,11 +178,17 @@ def _model_finding(detail: ErrorDetails, key: Place, table: Table) -> Finding:
     error = detail.get("ctx", {}).get("error")
     fields = error.fields if isinstance(error, WrongField) else ()
     for field in fields:
-        if field in table.entries:
-            value = table.entries[field].value
-            place = value.place if isinstance(value, Leaf) else table.entries[field].key
+        if (entry := _written(field, table)) is not None:
+            value = entry.value
+            place = value.place if isinstance(value, Leaf) else entry.key
             return _found(place, got=show(plain(value)), allowed=_sentence(detail), of_model=True)
     return _found(key, got="a map", allowed=_sentence(detail), of_model=True)
+
+
+def _written(field: str, table: Table) -> Entry | None:
+    """The entry of a field, which may be one of a section: ``relaxation.t1max``."""
+    *sections, last = field.split(".")
+    return table.table(*sections).entries.get(last)
 
 
 def _found(

@@ -59,6 +59,16 @@ class AttemptFiles:
         return self.root / "code"
 
     @property
+    def code_git(self) -> Path:
+        """Commit, whether the tree was changed, what the difference holds and what not."""
+        return self.code / "git.json"
+
+    @property
+    def code_patch(self) -> Path:
+        """What `git apply` makes of that commit the tree that was submitted."""
+        return self.code / "diff.patch"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.txt"
 
@@ -99,6 +109,11 @@ class AttemptFiles:
         return self.root / "exit.json"
 
     @property
+    def keep(self) -> Path:
+        """Steps whose checkpoints other runs start from: retention leaves them alone."""
+        return self.root / "keep.json"
+
+    @property
     def kill_lock(self) -> Path:
         """Held by whoever may signal: the shim for its life, else one that acts in its place."""
         return self.root / "kill.lock"
@@ -107,6 +122,11 @@ class AttemptFiles:
     def unstarted(self) -> Path:
         """Written where no shim had come up: from then on none of this attempt may."""
         return self.root / "unstarted.json"
+
+    @property
+    def mirror(self) -> Path:
+        """There where the attempt lies on a host that does not share the home: which, and where."""
+        return self.root / "mirror.json"
 
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step-{step}"

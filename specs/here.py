@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from specs.data import TextData, TokenData
 from specs.errors import Place, SpecError, at, gather, show
 from specs.run import CampaignSpec
 from specs.trainer_command import CommandTrainer
@@ -37,7 +38,7 @@ def check_here(
         if isinstance(run.trainer, CommandTrainer):
             errors = _command(run.trainer, tree, environ)
         else:
-            errors = _text(run.trainer, tree)
+            errors = _data(run.trainer, tree)
         found += [(name, error) for error in errors]
     return gather(found, spec.runs)
 
@@ -82,18 +83,59 @@ def _looked_in(program: str, cwd: Path, path: str) -> str:
     return str(cwd) if os.sep in program else f"PATH: {path}"
 
 
-def _text(trainer: EpTrainer, tree: Table) -> Iterator[SpecError]:
-    if trainer.data.path is None:
-        return
-    place = _place(tree, "trainer", "data", "path")
-    fraction = min(trainer.data.validation_fraction, 1 - trainer.data.validation_fraction)
-    needed = math.ceil((trainer.context + 1) / fraction)
+def _data(trainer: EpTrainer, tree: Table) -> Iterator[SpecError]:
+    data, tokens = trainer.data, trainer.context + 1
+    fraction = min(data.validation_fraction, 1 - data.validation_fraction)
+    needed = math.ceil(tokens / fraction)
+    if isinstance(data, TextData):
+        yield from _text(data, needed, tree)
+    elif data.validation_path is None:
+        yield from _ids(data.path, data, needed, _place(tree, "trainer", "data", "path"))
+    else:
+        yield from _ids(data.path, data, tokens, _place(tree, "trainer", "data", "path"))
+        place = _place(tree, "trainer", "data", "validation_path")
+        yield from _ids(data.validation_path, data, tokens, place)
+
+
+def _ids(path: str, data: TokenData, needed: int, place: Place) -> Iterator[SpecError]:
+    """A file of at least ``needed`` token ids; the trainer reads them and compares each with the vocabulary."""
+    width = int(data.dtype.removeprefix("uint")) // 8
     try:
-        data = _head(Path(trainer.data.path), max(_PROBED_BYTES, _WIDEST_CHARACTER * needed))
+        _head(Path(path), 1)
+        size = Path(path).stat().st_size
     except OSError as error:
         yield at(
             place,
-            got=f"a text that cannot be read ({error.strerror}): {show(trainer.data.path)}",
+            got=f"a token file that cannot be read ({error.strerror}): {show(path)}",
+            allowed=f"must be a file of {data.dtype} ids on this machine",
+            hint="give it with --set defaults.trainer.data.path=FILE",
+        )
+        return
+    if size % width:
+        yield at(
+            place,
+            got=f"a file of {size} bytes",
+            allowed=f"must be a whole number of {data.dtype} ids, of {width} bytes each",
+            hint="is trainer.data.dtype that of the file?",
+        )
+    elif size // width < needed:
+        yield at(
+            place,
+            got=f"a file of {size // width} tokens",
+            allowed=f"must have at least {needed}: training and validation need context + 1 each",
+        )
+
+
+def _text(given: TextData, needed: int, tree: Table) -> Iterator[SpecError]:
+    if given.path is None:
+        return
+    place = _place(tree, "trainer", "data", "path")
+    try:
+        data = _head(Path(given.path), max(_PROBED_BYTES, _WIDEST_CHARACTER * needed))
+    except OSError as error:
+        yield at(
+            place,
+            got=f"a text that cannot be read ({error.strerror}): {show(given.path)}",
             allowed="must be a UTF-8 file on this machine",
             hint="give it with --set defaults.trainer.data.path=FILE",
         )

@@ -6,14 +6,77 @@ r_adj adjoint residual. A force residual is ``||F|| / ||z||``; a step residual i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from specs.base import Listed, Model, Number, word
+from specs.base import Model, Number, word
 from specs.data import AnyData, TextData
-from specs.errors import WrongField
+from specs.ep_penalties import Hinge, JacobianScope, Jacreg
+from specs.ep_solving import (
+    Adjoint,
+    Anchor,
+    Compute,
+    Precision,
+    Products,
+    Relaxation,
+    Solver,
+)
+from specs.errors import UnknownWord, WrongField
+
+__all__ = [
+    "OLDER_BLOCKS",
+    "Adjoint",
+    "Anchor",
+    "Block",
+    "Checkpoints",
+    "Compute",
+    "EpTrainer",
+    "Estimator",
+    "Hinge",
+    "JacobianScope",
+    "Jacreg",
+    "Objective",
+    "Optimizer",
+    "Precision",
+    "Products",
+    "Relaxation",
+    "Solver",
+    "Spectrum",
+    "Validation",
+    "older_block",
+]
+
+OLDER_BLOCKS = ("real", "energy", "mono")
+"""Modes of the documented trainer that are known by name and not built."""
+
+
+class Block(StrEnum):
+    """The force of the block."""
+
+    THICK = "thick"  # F = -(z - x) + A(LN1 z) + M(LN2 z) - c z
+
+
+def older_block(name: str) -> str:
+    """Why the older block ``name`` is refused, and what to do."""
+    return (
+        f"`{name}` is an older block of the documented trainer, the gradient of an energy with a tied "
+        "squared-ReLU memory beside the attention: no documented result uses it, it has no complex "
+        "extension, and it is not built. Use thick"
+    )
+
+
+def _block(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value in OLDER_BLOCKS:
+        raise ValueError(older_block(value))
+    try:
+        return Block(value)
+    except ValueError:
+        raise UnknownWord(value, Block) from None
 
 
 class Objective(StrEnum):
@@ -32,167 +95,6 @@ class Estimator(StrEnum):
     EXACT = "exact"  # GMRES on J^T a = -ell
     BPTT = "bptt"  # autograd through the relaxation: the twin
     BPTT_TAIL = "bptt_tail"  # the same through the last `tail` steps only
-
-
-class Anchor(StrEnum):
-    """Where the AsymEP correction of `ep` and `holomorphic` takes J."""
-
-    TRACK = "track"  # the mean of the phases, at every step
-    FROZEN = "frozen"  # the free state
-
-
-class Solver(StrEnum):
-    """How the free phase reaches the equilibrium."""
-
-    EULER = "euler"
-    ANDERSON = "anderson"
-
-
-class Precision(StrEnum):
-    FLOAT32 = "float32"
-    FLOAT64 = "float64"
-
-
-class Products(StrEnum):
-    """How float32 matrix products of the free phase and the adjoint are computed on a GPU."""
-
-    FLOAT32 = "float32"
-    TF32X3 = "3xtf32"  # three TF32 products; about float32's accuracy
-
-
-class JacobianScope(StrEnum):
-    FULL = "full"  # the whole dF/dz of a sequence
-    SELF = "self"  # only the blocks dF_t/dz_t, which decide the spectrum
-
-
-class Relaxation(Model):
-    """Euler steps z <- z + eps F(z); after T1 steps on to ``t1max`` or the tolerance."""
-
-    eps: Number = Field(default=0.1, gt=0, le=1)
-    T1: int = Field(default=150, ge=1, le=100_000)
-    t1max: int = Field(default=300, ge=1, le=100_000)
-    tolerance: Number = Field(default=1e-4, gt=0, description="step residual to refine to")
-    check_every: int = Field(default=10, ge=1)
-    solver: Annotated[Solver, word(Solver)] = Solver.EULER
-    memory: int = Field(default=6, ge=1, le=50, description="states that Anderson mixes")
-    regularisation: Number = Field(
-        default=1e-8,
-        ge=0,
-        lt=1,
-        description="Anderson's, relative to the trace of its normal matrix",
-    )
-    adaptive: bool = Field(
-        default=False, description="refine with eps x1.05 where F fell, x0.5 where it did not"
-    )
-    eps_min: Number = Field(default=1e-3, gt=0, le=1, description="floor of the adaptive eps")
-    random_T1: Annotated[tuple[int, ...], Listed] = Field(
-        default=(), description="[low, high]: T1 of each training step, drawn uniformly (STARS)"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Relaxation:
-        if self.t1max < self.T1:
-            raise WrongField(("t1max", "T1"), f"t1max ({self.t1max}) is below T1 ({self.T1})")
-        if self.random_T1:
-            self._check_random_T1()
-        if self.adaptive and self.eps_min > self.eps:
-            raise WrongField(
-                ("eps_min", "eps"), f"eps_min ({self.eps_min:g}) is above eps ({self.eps:g})"
-            )
-        return self
-
-    def _check_random_T1(self) -> None:
-        if len(self.random_T1) != 2 or not 1 <= self.random_T1[0] <= self.random_T1[1]:
-            raise WrongField(
-                "random_T1",
-                f"random_T1 is {list(self.random_T1)}, allowed: [low, high] with 1 <= low <= high",
-            )
-        if self.random_T1[1] > self.t1max:
-            raise WrongField(
-                ("random_T1", "t1max"),
-                f"random_T1 reaches to {self.random_T1[1]}, above t1max ({self.t1max})",
-            )
-
-
-class Adjoint(Model):
-    """How J^T a = -ell is solved, and when the answer counts as converged."""
-
-    eps: Number | None = Field(
-        default=None, gt=0, le=1, description="step; the relaxation's if absent"
-    )
-    max_steps: int = Field(default=40, ge=1, le=100_000, description="the documents' t2sel")
-    tolerance: Number = Field(default=1e-2, gt=0, description="r_adj to stop at, per sequence")
-    check_every: int = Field(default=10, ge=1)
-    gate: Number = Field(
-        default=1.0, gt=0, description="the task gradient is left out while r_adj is above this"
-    )
-    radius: Number = Field(
-        default=0.02, gt=0, le=1, description="nudge radius hr of `ep`, relative to the state"
-    )
-    refresh_nudge: int = Field(
-        default=10, ge=1, description="steps between new ell in `ep` and `holomorphic`"
-    )
-    anchor: Annotated[Anchor, word(Anchor)] = Anchor.TRACK
-    points: Literal[2, 4, 8] = Field(
-        default=2, description="phases N of `holomorphic`; the documents' holo"
-    )
-    average: int = Field(
-        default=1,
-        ge=1,
-        le=1024,
-        description="estimates averaged, each with force noise of its own; the documents' navg",
-    )
-    precision: Annotated[Precision, word(Precision)] = Field(
-        default=Precision.FLOAT32, description="arithmetic of `exact`"
-    )
-    restart: int = Field(default=40, ge=1, le=1000, description="Krylov dimension of `exact`")
-
-
-class Jacreg(Model):
-    """Penalty on the Jacobian: mean of (J_nc^T v)^2; weight frozen unless floor < max."""
-
-    weight: Number = Field(default=0.0, ge=0, le=1e3)
-    scope: Annotated[JacobianScope, word(JacobianScope)] = JacobianScope.FULL
-    floor: Number | None = Field(default=None, ge=0)
-    max: Number | None = Field(default=None, ge=0)
-    target: Number = Field(default=1.5e-3, gt=0, description="step residual the controller aims at")
-    every: int = Field(default=10, ge=1, description="training steps between controller updates")
-
-    @model_validator(mode="after")
-    def _floor_below_max(self) -> Jacreg:
-        low = self.weight if self.floor is None else self.floor
-        high = self.weight if self.max is None else self.max
-        if low > high:
-            raise WrongField(("floor", "max", "weight"), f"floor ({low:g}) is above max ({high:g})")
-        return self
-
-
-class Hinge(Model):
-    """Spectral hinge on the self-blocks: only modes with Re mu > -margin are penalised."""
-
-    ratio: Number = Field(
-        default=0.0, ge=0, le=10, description="norm of its gradient over that of the task gradient"
-    )
-    margin: Number = Field(default=0.5, ge=0, le=1)
-    power_steps: int = Field(default=12, ge=1, le=1000)
-    eps: Number = Field(default=0.3, gt=0, le=1)
-    every: int = Field(default=1, ge=1)
-
-
-class Compute(Model):
-    """What makes a step faster without changing what it computes, within the stated accuracy."""
-
-    cuda_graphs: bool = Field(
-        default=True,
-        description="replay free phase and adjoint as CUDA graphs, where there is CUDA",
-    )
-    compile: bool = Field(default=False, description="torch.compile of the force")
-    products: Annotated[Products, word(Products)] = Products.FLOAT32
-    tf32_steps: int = Field(
-        default=0,
-        ge=0,
-        description="early relaxation steps in TF32; the refined state must agree to 1e-5",
-    )
 
 
 class Optimizer(Model):
@@ -271,6 +173,7 @@ class EpTrainer(Model):
     )
 
     kind: Literal["ep"]
+    block: Annotated[Block, BeforeValidator(_block)] = Block.THICK
     objective: Annotated[Objective, word(Objective)] = Objective.FIXED_POINT
     estimator: Annotated[Estimator, word(Estimator)] = Estimator.RBP
     width: int = Field(default=512, ge=2, le=65536)
@@ -321,29 +224,69 @@ class EpTrainer(Model):
         return self
 
     @model_validator(mode="after")
-    def _finite_T_is_exact(self) -> EpTrainer:
+    def _makes_sense(self) -> EpTrainer:
+        for contradiction in self._contradictions():
+            raise contradiction
+        return self
+
+    def _contradictions(self) -> Iterator[WrongField]:
+        """Settings that are right alone and mean nothing together."""
+        if self.objective is Objective.FINITE_T:
+            yield from self._only_at_a_fixed_point()
+        if self.estimator not in (Estimator.BPTT, Estimator.BPTT_TAIL):
+            yield from self._of_another_estimator()
+        yield from self._empty_tail()
+        if self.compute.tf32_steps >= self.relaxation.T1:
+            yield WrongField(
+                ("compute.tf32_steps", "relaxation.T1"),
+                f"compute.tf32_steps ({self.compute.tf32_steps}) must be below T1 "
+                f"({self.relaxation.T1}): TF32 is for early steps only",
+            )
+        if self.adjoint.average > 1 and self.fnoise == 0:
+            yield WrongField(
+                ("adjoint.average", "fnoise"),
+                f"adjoint.average is {self.adjoint.average}, but fnoise is 0: without noise every "
+                "estimate is the same",
+            )
+
+    def _only_at_a_fixed_point(self) -> Iterator[WrongField]:
         """What only promises to reach the same equilibrium cannot serve a state after T1 steps."""
-        if self.objective is not Objective.FINITE_T:
-            return self
         for field, on in (
             ("relaxation.solver", self.relaxation.solver is not Solver.EULER),
             ("compute.tf32_steps", self.compute.tf32_steps > 0),
             ("relaxation.random_T1", bool(self.relaxation.random_T1)),
         ):
             if on:
-                raise WrongField(
-                    (field.split(".")[0], "objective"),
+                yield WrongField(
+                    (field, "objective"),
                     f"{field} needs objective fixed_point: finite_T takes its loss after "
                     f"exactly T1 Euler steps",
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _average_needs_noise(self) -> EpTrainer:
-        if self.adjoint.average > 1 and self.fnoise == 0:
-            raise WrongField(
-                ("adjoint", "fnoise"),
-                f"adjoint.average is {self.adjoint.average}, but fnoise is 0: without noise every "
-                "estimate is the same",
+    def _of_another_estimator(self) -> Iterator[WrongField]:
+        """What would be believed to hold, and does not. The bptt twins solve no adjoint: they may
+        share the whole section with the runs that they are compared with."""
+        adjoint, estimator = self.adjoint, self.estimator
+        two_phases = (Estimator.EP, Estimator.HOLOMORPHIC)
+        for field, value, default, of in (
+            ("adjoint.points", adjoint.points, 2, (Estimator.HOLOMORPHIC,)),
+            ("adjoint.precision", adjoint.precision, Precision.FLOAT32, (Estimator.EXACT,)),
+            ("adjoint.anchor", adjoint.anchor, Anchor.TRACK, two_phases),
+        ):
+            if value != default and estimator not in of:
+                yield WrongField(
+                    (field, "estimator"),
+                    f"{field} {value} belongs to estimator {' or '.join(of)}; "
+                    f"{estimator} would ignore it: leave it at {default}, or change the estimator",
+                )
+
+    def _empty_tail(self) -> Iterator[WrongField]:
+        """A tail as long as the relaxation is `bptt`."""
+        fixed = self.objective is Objective.FIXED_POINT
+        limit, most = ("t1max", self.relaxation.t1max) if fixed else ("T1", self.relaxation.T1)
+        if self.estimator is Estimator.BPTT_TAIL and self.tail > most:
+            yield WrongField(
+                ("tail", "estimator"),
+                f"tail ({self.tail}) is above {limit} ({most}), the most steps that there are: "
+                "the whole relaxation is estimator bptt",
             )
-        return self

@@ -14,6 +14,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from specs.base import Duration, Model, Name, Number
 from specs.errors import UnknownWord, WrongField
 
+FEWEST_FOR_A_LINE = 3
+USUAL_SPECTRUM = "spectrum/max_re_mu"
+
 
 class Action(StrEnum):
     """What a verdict leads to."""
@@ -95,7 +98,44 @@ class Silence(Rule):
     for_seconds: Duration = 600.0
 
 
-AnyRule = Annotated[Threshold | NonFinite | Divergence | Silence, Field(discriminator="rule")]
+class SpectrumRule(Rule):
+    """The largest real part of the spectrum lies above a bound, or is about to.
+
+    Without ``within_steps`` for ``for_points`` points in a row. With it, where the least-squares line
+    through the newest ``for_points`` points comes above the bound within so many more steps; it is
+    extended by no more than its own length.
+    """
+
+    rule: Literal["spectrum"]
+    metric: str = Field(default=USUAL_SPECTRUM, min_length=1)
+    above: Number = 0.0
+    within_steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    for_points: int | None = Field(
+        default=None, ge=1, le=10_000, description="1; with within_steps 10, those of the line"
+    )
+    after_step: int = Field(default=0, ge=0, description="earlier points are not judged")
+
+    @property
+    def points(self) -> int:
+        """``for_points``, or what stands for it."""
+        if self.for_points is not None:
+            return self.for_points
+        return 1 if self.within_steps is None else 10
+
+    @model_validator(mode="after")
+    def _a_line_needs_points(self) -> SpectrumRule:
+        if self.within_steps is not None and self.points < FEWEST_FOR_A_LINE:
+            raise WrongField(
+                "for_points",
+                f"with within_steps a line is drawn through the points and its error judged: "
+                f"for_points must be at least {FEWEST_FOR_A_LINE}",
+            )
+        return self
+
+
+AnyRule = Annotated[
+    Threshold | NonFinite | Divergence | Silence | SpectrumRule, Field(discriminator="rule")
+]
 
 
 class Band(Model):
@@ -137,5 +177,10 @@ def rule_name(rule: Rule) -> str:
 
 
 def derived_name(kind: str, metric: str | None) -> str:
-    """The name of a rule that was given none: ``divergence.val.ce``."""
-    return kind if metric is None else f"{kind}.{metric.replace('/', '.').lower()}"
+    """The name of a rule that was given none: ``divergence.val.ce``.
+
+    The metric that its kind takes by default is not named, be it written or not.
+    """
+    if metric is None or (kind == "spectrum" and metric == USUAL_SPECTRUM):
+        return kind
+    return f"{kind}.{metric.replace('/', '.').lower()}"

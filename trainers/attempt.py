@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from specs.files import AttemptFiles, BadCheckpoint, read_json
 from specs.trainer_ep import EpTrainer
 from trainers import checkpoint
-from trainers.data import text
+from trainers.data.load import default_cache, load
 from trainers.device import choose, name_of, prepare
 from trainers.ep.trainer import build
 from trainers.events import EventLog
@@ -115,7 +114,7 @@ def make_ready(assignment: Assignment, events: EventLog) -> Ready:
     settings = _settings(assignment)
     prepare(assignment.threads)
     device = choose(settings.device, assignment.devices)
-    data = text.load(settings.data, settings.seed, user_cache_path("campaign") / "text")
+    data = load(settings.data, settings.seed, default_cache())
     trainer = build(settings, data, device=device, threads=assignment.threads)
     facts = {
         "campaign": assignment.campaign,

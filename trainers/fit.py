@@ -179,7 +179,7 @@ class _Loop:
         """Retention. That something stays which could go stops no training."""
         try:
             retire(self.session.files, self.session.keep)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.session.events.note(f"old checkpoints stay: {error}")
 
     def signal(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from specs.files import AttemptFiles, complete_lines, fsync_dir
+from specs.files import AttemptFiles, complete_lines, fsync_dir, read_json
 
 _TRASH = ".trash-"
 
@@ -33,17 +33,24 @@ class Standings:
     fallen: frozenset[int] = frozenset()
 
 
-def superfluous(steps: Collection[int], standings: Standings, keep: Retention) -> list[int]:
+def superfluous(
+    steps: Collection[int],
+    standings: Standings,
+    keep: Retention,
+    wanted: Collection[int] = (),
+) -> list[int]:
     """The steps to delete, ascending.
 
-    Kept are the last certified ones, the last that may be resumed from, and all that are newer than
-    the newest certified one: they may yet be certified. The last certified one stays whatever is asked.
+    Kept are the last certified ones, the last that may be resumed from, those that are ``wanted`` by
+    other runs, and all that are newer than the newest certified one: they may yet be certified. The
+    last certified one stays whatever is asked.
     """
     certified = sorted(standings.certified & set(steps))
     resumable = sorted(set(steps) - standings.fallen)
     newest = certified[-1] if certified else -1
     kept = set(certified[-max(1, keep.keep_certified) :])
     kept |= set(resumable[-max(1, keep.keep_complete) :])
+    kept |= set(wanted)
     return sorted(step for step in steps if step < newest and step not in kept)
 
 
@@ -67,6 +74,17 @@ def read_standings(watch: Path) -> Standings:
     return Standings(certified=frozenset(certified - fallen), fallen=frozenset(fallen))
 
 
+def read_wanted(keep: Path) -> frozenset[int]:
+    """The steps of keep.json, which other runs start from. Raises ValueError on other content."""
+    content = read_json(keep)
+    if content is None:
+        return frozenset()
+    steps = content.get("steps")
+    if not isinstance(steps, list) or not all(isinstance(step, int) for step in steps):
+        raise ValueError(f"{keep} lists no steps")
+    return frozenset(steps)
+
+
 def _fact(line: bytes) -> tuple[str, int]:
     """Kind and checkpoint of a line of the watcher; an empty kind where it is about none."""
     try:
@@ -77,7 +95,8 @@ def _fact(line: bytes) -> tuple[str, int]:
 
 
 def retire(files: AttemptFiles, keep: Retention) -> list[int]:
-    """Delete what is superfluous; returns the steps. Raises OSError.
+    """Delete what is superfluous; returns the steps. Raises OSError, and ValueError where keep.json
+    cannot be read: then nothing is deleted.
 
     A step disappears by a rename, so that nobody sees half of it; what an earlier call could not
     delete is deleted now.
@@ -85,7 +104,8 @@ def retire(files: AttemptFiles, keep: Retention) -> list[int]:
     if files.checkpoints.is_symlink() or not files.checkpoints.is_dir():
         return []
     own = [s for s in files.complete_checkpoints() if not files.checkpoint(s).is_symlink()]
-    retired = superfluous(own, read_standings(files.watch), keep)
+    wanted = read_wanted(files.keep)
+    retired = superfluous(own, read_standings(files.watch), keep, wanted)
     for step in retired:
         trash = files.checkpoints / f"{_TRASH}step-{step}-{os.getpid()}"
         files.checkpoint(step).replace(trash)

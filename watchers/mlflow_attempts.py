@@ -17,13 +17,11 @@ from typing import Any
 from specs.files import AttemptFiles, complete_lines, parse_metric_line, read_json
 from watchers.mlflow_cursor import Ledger
 from watchers.mlflow_lineage import AttemptId, Described, Left, described
-from watchers.mlflow_source import START, unread_lines
+from watchers.mlflow_source import unread_lines
 from watchers.mlflow_uri import default_uri
-from watchers.tail import CHUNK
+from watchers.tail import CHUNK, START
 
 LEDGER = "publisher.db"
-LOST = "lost.json"
-"""``{"at", "reason"}``: the attempt was proved gone without a record."""
 
 _ATTEMPT = re.compile(r"attempt-\d{1,9}")
 _DEPTH = 3
@@ -86,7 +84,6 @@ def left_by(attempt: Found, succeeded_by: int | None) -> Left:
     exit_record = _record(files.exit)
     return Left(
         exit=exit_record,
-        lost=_record(files.root / LOST),
         unstarted=_record(files.unstarted),
         failed=None if exit_record is None else _last_failure(files.events),
         succeeded_by=succeeded_by,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from watchers.mlflow_send import Rejected
-from watchers.mlflow_source import START, Position
+from watchers.tail import START, Position
 
 VERSION = 1
 BUSY_TIMEOUT = 30.0

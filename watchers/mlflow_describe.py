@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from watchers.mlflow_lineage import Described, Ending
+from specs.endings import Ending
+from watchers.mlflow_lineage import Described
 from watchers.mlflow_names import long_name_tags, to_mlflow
 
 LONGEST_PARAM = 6000

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from specs import endings
+from specs.endings import Ending, Result
 from specs.files import SCHEMA, digest_json
 from watchers.mlflow_port import RunStatus
 
@@ -131,15 +133,25 @@ def _left(attempt: Described) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How an attempt ended, in MLflow's word and in ours. ``ended_at``: unix seconds."""
+class Ended:
+    """How an attempt ended. ``ended_at``: unix seconds; None if it is not known."""
 
-    status: RunStatus
-    result: str
+    ending: Ending
     ended_at: float | None = None
-    failure_class: str | None = None
-    rule: str | None = None
-    reason: str | None = None
+
+    @property
+    def status(self) -> RunStatus:
+        """In MLflow's word."""
+        return _STATUS[self.ending.result]
+
+
+_STATUS: Mapping[Result, RunStatus] = {
+    Result.SUCCEEDED: RunStatus.FINISHED,
+    Result.FAILED: RunStatus.FAILED,
+    Result.LOST: RunStatus.FAILED,
+    Result.KILLED: RunStatus.KILLED,
+    Result.CANCELLED: RunStatus.KILLED,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,77 +162,27 @@ class Left:
     """
 
     exit: Mapping[str, Any] | None = None
-    lost: Mapping[str, Any] | None = None
     unstarted: Mapping[str, Any] | None = None
     failed: Mapping[str, Any] | None = None
     succeeded_by: int | None = None
 
 
-def ending(left: Left) -> Ending | None:
-    """How it ended; None while it may still run.
-
-    The order that ended it counts before the exit code: a trainer that obeys may well leave with 0.
-    """
+def ended(left: Left) -> Ended | None:
+    """How it ended; None while it may still run. Of a copy the later attempt may be the only proof."""
     if left.exit is not None:
-        return _of_exit(left.exit, left.failed or {})
-    if left.unstarted is not None:
-        return Ending(
-            status=RunStatus.FAILED,
-            result="failed",
-            ended_at=_number(left.unstarted.get("at")),
-            failure_class="could_not_start",
-            reason="no shim came up",
+        return Ended(
+            ending=endings.of_exit(left.exit, left.failed),
+            ended_at=_number(left.exit.get("ended_at")),
         )
-    if left.lost is not None:
-        told = left.lost.get("reason")
-        return _lost(
-            str(told) if told else "proved gone without a record",
-            _number(left.lost.get("at") or left.lost.get("ended_at")),
+    if left.unstarted is not None:
+        reason = str(left.unstarted.get("reason") or endings.NEVER_CAME_UP)
+        return Ended(
+            ending=endings.could_not_start(reason), ended_at=_number(left.unstarted.get("at"))
         )
     if left.succeeded_by is not None:
-        return _lost(f"gone without a record; attempt {left.succeeded_by} took its place", None)
+        reason = f"gone without a record; attempt {left.succeeded_by} took its place"
+        return Ended(ending=endings.lost(reason))
     return None
-
-
-def _of_exit(record: Mapping[str, Any], failed: Mapping[str, Any]) -> Ending:
-    ended_at, order = _number(record.get("ended_at")), record.get("order") or {}
-    if record.get("outcome") != "could_not_start" and order:
-        return _ordered(order, ended_at)
-    if record.get("exit_code") == 0 and not record.get("failure_class"):
-        return Ending(status=RunStatus.FINISHED, result="succeeded", ended_at=ended_at)
-    signal, code = record.get("signal"), record.get("exit_code")
-    how = f"exit code {code}" if signal is None else f"signal {signal}"
-    detail = record.get("detail") or failed.get("message")
-    stated = record.get("failure_class") or failed.get("class")
-    return Ending(
-        status=RunStatus.FAILED,
-        result="failed",
-        ended_at=ended_at,
-        failure_class=str(stated or _by_signal(signal, code)),
-        reason=f"{detail} ({how})" if detail else how,
-    )
-
-
-def _by_signal(signal: object, code: object) -> str:
-    return "preempted" if signal == 15 or code == 143 else "bad_exit"
-
-
-def _ordered(order: Mapping[str, Any], ended_at: float | None) -> Ending:
-    """Ended by an order of the watcher (a rule), the user, or the controller (after a dead shim)."""
-    if order.get("by") == "controller":
-        return _lost("the shim was killed; its trainer was reaped", ended_at)
-    by_rule = order.get("by") == "watcher"
-    return Ending(
-        status=RunStatus.KILLED,
-        result="killed" if by_rule else "cancelled",
-        ended_at=ended_at,
-        rule=str(order["rule"]) if by_rule and order.get("rule") else None,
-        reason=str(order["reason"]) if order.get("reason") else None,
-    )
-
-
-def _lost(reason: str, ended_at: float | None) -> Ending:
-    return Ending(status=RunStatus.FAILED, result="lost", ended_at=ended_at, reason=reason)
 
 
 def _number(value: object) -> float | None:

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from watchers.mlflow_port import (
     Lifecycle,
+    MetricRow,
     NewRun,
     NotActive,
     Point,
     Refused,
     RunStatus,
     Unavailable,
+    kept,
 )
-
-MetricRow = tuple[str, int, int, float, bool]
-"""Key, step, timestamp, value, is it NaN: MLflow's primary key within a run."""
-
-_LARGEST = 1.7976931348623157e308
-
-
-def kept(point: Point) -> MetricRow:
-    """A point as MLflow's database keeps it: infinities become the largest double, NaN a flag."""
-    if math.isnan(point.value):
-        return point.key, point.step, point.timestamp, 0.0, True
-    value = max(-_LARGEST, min(_LARGEST, point.value))
-    return point.key, point.step, point.timestamp, value, False
 
 
 @dataclass(kw_only=True)

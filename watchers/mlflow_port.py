@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -42,6 +44,18 @@ def unfit(point: Point) -> str | None:
     if not -_LARGEST_INTEGER <= point.step <= _LARGEST_INTEGER:
         return f"its step, {point.step}, is no 64-bit integer"
     return None
+
+
+MetricRow = tuple[str, int, int, float, bool]
+"""Key, step, timestamp, value, is it NaN: MLflow's primary key within a run."""
+
+
+def kept(point: Point) -> MetricRow:
+    """A point as MLflow's database keeps it: infinities become the largest double, NaN a flag."""
+    if math.isnan(point.value):
+        return point.key, point.step, point.timestamp, 0.0, True
+    value = max(-sys.float_info.max, min(sys.float_info.max, point.value))
+    return point.key, point.step, point.timestamp, value, False
 
 
 class Lifecycle(StrEnum):

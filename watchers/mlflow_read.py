@@ -10,9 +10,8 @@ from pathlib import Path
 from watchers.mlflow_attempts import LEDGER, Found, directories, left_by, load
 from watchers.mlflow_cursor import Ledger
 from watchers.mlflow_describe import KEY_TAG
-from watchers.mlflow_lineage import AttemptId, Described, ending, sources
-from watchers.mlflow_memory import MetricRow, kept
-from watchers.mlflow_port import Point, RunStatus, points_of
+from watchers.mlflow_lineage import AttemptId, Described, ended, sources
+from watchers.mlflow_port import MetricRow, Point, RunStatus, kept, points_of
 from watchers.mlflow_uri import check_uri, default_uri, quiet
 from watchers.tail import Tail
 
@@ -150,8 +149,8 @@ def _differences(
     for row, times in run.rows.items():
         if times > 1:
             yield Difference(attempt=who, kind="doubled", detail=f"{times} times {_show(row)}")
-    ended = ending(left_by(attempt, min((n for n in family if n > number), default=None)))
-    status = RunStatus.RUNNING if ended is None else ended.status
+    left = ended(left_by(attempt, min((n for n in family if n > number), default=None)))
+    status = RunStatus.RUNNING if left is None else left.status
     if run.status != status:
         yield Difference(attempt=who, kind="status", detail=f"{run.status}, not {status}")
 

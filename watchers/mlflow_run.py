@@ -15,11 +15,11 @@ from specs.files import MetricLine
 from watchers.mlflow_attempts import Found, last_time, left_by, start_time
 from watchers.mlflow_cursor import Entry, Ledger
 from watchers.mlflow_describe import KEY_TAG, PARENT_TAG, end_tags, params_of, start_tags
-from watchers.mlflow_lineage import Described, Ending, Source, ending, sources, unknown_ancestor
+from watchers.mlflow_lineage import Described, Ended, Source, ended, sources, unknown_ancestor
 from watchers.mlflow_names import long_name_tags
 from watchers.mlflow_port import NewRun, NotActive, Point, Refused, Target, points_of
 from watchers.mlflow_send import Rejected, send
-from watchers.mlflow_source import read_after
+from watchers.mlflow_source import read_points
 
 Family = Mapping[int, Found]
 """The attempts of one run, by number."""
@@ -51,12 +51,12 @@ class RunWriter:
         """
         entry = self._entry(attempt, family)
         later = min((n for n in family if n > attempt.described.attempt), default=None)
-        ended = ending(left_by(attempt, later))  # before reading: what it wrote until then is read
+        left = ended(left_by(attempt, later))  # before reading: what it wrote until then is read
         if self._publish_some(attempt, family, entry, suspect=suspect):
             return True, False
-        if ended is not None and not entry.settled:
-            self._finish(attempt, entry, ended)
-        return False, ended is not None
+        if left is not None and not entry.settled:
+            self._finish(attempt, entry, left)
+        return False, left is not None
 
     def open_experiment(self, attempt: Found) -> tuple[str, bool]:
         """The id of the experiment that the attempt belongs to, and whether it had to be restored."""
@@ -142,12 +142,13 @@ class RunWriter:
     ) -> bool:
         uri, key = self.target.uri, attempt.described.key
         at = self.ledger.position(uri, key, source.attempt)
-        read = read_after(of.files.metrics, at)
+        read = read_points(of.files.metrics, at)
         if read.restarted:
             self.say(f"{of.files.metrics} is another file than before; published from its start")
         if read.bad:
-            where = f"before byte {read.position.offset}"
-            self.say(f"{of.files.metrics}: {read.bad} lines {where} are no metric lines")
+            first = read.bad[0]
+            what = f"{read.bad_lines} lines are left out, the first at byte {first.offset}"
+            self.say(f"{of.files.metrics}: {what}: {first.why}")
         if read.position == at:
             return False
         lines = [line for line in read.lines if source.holds(line.step)]
@@ -175,11 +176,11 @@ class RunWriter:
 
     # ------------------------------------------------------------ the end
 
-    def _finish(self, attempt: Found, entry: Entry, ended: Ending) -> None:
-        self.target.set_tags(entry.run_id, end_tags(ended))
-        known = None if ended.ended_at is None else round(ended.ended_at * 1000)
+    def _finish(self, attempt: Found, entry: Entry, how: Ended) -> None:
+        self.target.set_tags(entry.run_id, end_tags(how.ending))
+        known = None if how.ended_at is None else round(how.ended_at * 1000)
         end_time = known if known is not None else last_time(attempt) or start_time(attempt)
-        self.target.end(entry.run_id, ended.status, end_time)
+        self.target.end(entry.run_id, how.status, end_time)
         self._artifacts(attempt, entry.run_id)  # last: where they cannot be kept, the rest stands
         self.ledger.mark_settled(self.target.uri, attempt.described.key)
 

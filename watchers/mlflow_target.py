@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from watchers.mlflow_describe import KEY_TAG
+from watchers.mlflow_known import KnownPoints
 from watchers.mlflow_port import (
     Lifecycle,
     NewRun,
@@ -86,6 +87,7 @@ class MlflowTarget:
             self.store_id = None if self._database is None else open_sqlite(self._database)
             self._client = MlflowClient(tracking_uri=uri)
         self._file = None if self._database is None else self._database.stat().st_ino
+        self._known = None if self._database is None else KnownPoints(self._database)
 
     @property
     def uri(self) -> str:
@@ -150,8 +152,11 @@ class MlflowTarget:
     # ------------------------------------------------------------ content
 
     def log_points(self, run_id: str, points: Sequence[Point]) -> None:
-        metrics = [Metric(p.key, p.value, p.timestamp, p.step) for p in points]
         with self._on(run_id):
+            if self._known is not None:
+                # one of the known is sent all the same: MLflow has to say that the run is active
+                points = self._known.without(run_id, points) or points[-1:]
+            metrics = [Metric(p.key, p.value, p.timestamp, p.step) for p in points]
             self._client.log_batch(run_id, metrics=metrics)
 
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:

@@ -28,7 +28,7 @@ def check_reference(reference: str) -> str:
 def resolve(reference: str) -> str:
     """The secret behind a reference. Raises BadReference."""
     kind, _, name = check_reference(reference).partition(":")
-    return _from_environment(name) if kind == "env" else _from_file(Path(name))
+    return _from_environment(name) if kind == "env" else _from_file(Path(name).expanduser())
 
 
 def _from_environment(name: str) -> str:

@@ -1,17 +1,15 @@
-"""The ways to people: console, file, desktop, and apprise for everything else."""
+"""The ways to people: files, the desktop, and apprise for everything else."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
 
 from watchers.alerts import Alert, Sink, SinkFailed
 from watchers.references import BadReference, check_reference, resolve
@@ -37,26 +35,15 @@ def _one_line(alert: Alert) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsoleSink:
-    stream: TextIO
-    name: str = "console"
-    limit: int | None = None
-
-    def send(self, alert: Alert) -> None:
-        try:
-            self.stream.write(_one_line(alert) + "\n")
-            self.stream.flush()
-        except (OSError, ValueError) as error:  # closed, or no terminal any more
-            raise SinkFailed(f"the console does not take it: {error}") from error
-
-
-@dataclass(frozen=True, kw_only=True)
 class FileSink:
     """One line an alert, on the disk when `send` returns; control characters become spaces."""
 
     path: Path
-    name: str = "file"
     limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
     def send(self, alert: Alert) -> None:
         data = (_one_line(alert) + "\n").encode(errors="backslashreplace")
@@ -145,21 +132,15 @@ class AppriseSink:
 
 
 def make_sinks(
-    *,
-    log: Path,
-    console: TextIO | None = None,
-    desktop: bool = False,
-    references: Sequence[str] = (),
+    *, logs: Sequence[Path], desktop: bool = False, references: Sequence[str] = ()
 ) -> tuple[Sink, ...]:
-    """The sinks of a home: its alerts.log always, the others as asked.
+    """The sinks of a home: its logs always, the others as asked.
 
-    A desktop without notify-send has none. Raises BadReference for a target that is no reference.
+    One that cannot work here is among them too: it fails aloud when it is used. Raises BadReference for
+    a target that is no reference.
     """
-    sinks: list[Sink] = [FileSink(path=log)]
-    if console is not None:
-        sinks.append(ConsoleSink(stream=console))
-    program = shutil.which("notify-send") if desktop else None
-    if program is not None:
-        sinks.append(DesktopSink(program=program))
+    sinks: list[Sink] = [FileSink(path=log) for log in logs]
+    if desktop:
+        sinks.append(DesktopSink())
     sinks += [AppriseSink(reference=check_reference(reference)) for reference in references]
     return tuple(sinks)

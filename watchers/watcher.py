@@ -20,7 +20,7 @@ from watchers.verdict import Killer
 POLL_EVERY = 0.05
 """Seconds between two looks; a rule's verdict comes half of that after its line, on average."""
 
-IDLE_EVERY = 0.5
+IDLE_EVERY = 0.1
 """The same while there is nothing to watch."""
 
 FIRST_RETRY, LAST_RETRY = 0.1, 10.0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from campaign.cli.grid import Cell, Column, Row, grid
+from campaign.cli.output import put
 from campaign.cli.paint import speaks_unicode, tone_of, wants_colour, width_of
 from campaign.cli.words import duration, short_device
 from campaign.following import shown
@@ -38,7 +39,7 @@ def board(
 def put_board(runs: Sequence[RunRow]) -> None:
     """The table on stdout."""
     out = sys.stdout
-    print("\n".join(board(runs, width=width_of(out), colour=wants_colour(out))), flush=True)
+    put("\n".join(board(runs, width=width_of(out), colour=wants_colour(out))))
 
 
 def bar_of(stream: object = sys.stderr) -> str:

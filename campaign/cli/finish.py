@@ -10,6 +10,7 @@ import typer
 from campaign.cli.alerts import put_alerts
 from campaign.cli.board import put_board
 from campaign.cli.output import put_json, talk_next
+from campaign.errors import WrongState
 from campaign.following import exit_code
 from campaign.rows import RunRow
 
@@ -29,6 +30,8 @@ def finish(
 
     ``published``: a publisher has put it into MLflow meanwhile.
     """
+    if not runs and (refusal := here.refusal(campaign)) is not None:
+        raise WrongState(refusal)
     if as_json:
         put_json(runs)
     else:

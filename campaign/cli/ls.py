@@ -8,7 +8,7 @@ import typer
 
 from campaign.cli.board import put_board
 from campaign.cli.options import HomeOption, JsonOption, SomeCampaignArgument, client
-from campaign.cli.output import put_json, talk, talk_next
+from campaign.cli.output import put_json, talk, talk_all, talk_next
 
 MOST = 1000
 
@@ -36,8 +36,10 @@ def ls(
         talk_next("campaign submit FILE")
         return
     put_board(runs)
-    if any(run.status != "done" for run in runs) and here.controller() is None:
-        talk("no controller runs: nothing new is started or seen; campaign up", "notice")
+    if any(run.status != "done" for run in runs):
+        if here.controller() is None:
+            talk("no controller runs: nothing new is started or seen; campaign up", "notice")
+        talk_all(here.misconfigured(), "notice")
     if count > len(runs):
         talk(f"{count - len(runs)} older runs are not shown: campaign ls --most 0", "notice")
     name = campaign or runs[-1].campaign

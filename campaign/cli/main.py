@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
@@ -16,11 +17,13 @@ from campaign.cli.config import config
 from campaign.cli.doctor import doctor
 from campaign.cli.down import down
 from campaign.cli.gpus import gpus
+from campaign.cli.import_flags import CONTEXT, import_flags
 from campaign.cli.kill import kill
 from campaign.cli.logs import logs
 from campaign.cli.ls import ls
 from campaign.cli.options import HomeOption, forget_home
-from campaign.cli.output import put, talk
+from campaign.cli.output import ReaderGone, put, talk
+from campaign.cli.probe import probe
 from campaign.cli.publish import publish
 from campaign.cli.resume import resume
 from campaign.cli.schema import schema
@@ -43,10 +46,11 @@ app = typer.Typer(
 )
 
 for _verb in (
-    submit, ls, show, logs, watch, wait, cancel, kill, resume, gpus, alerts, checkpoints, ui,
+    submit, ls, show, logs, watch, wait, cancel, kill, resume, gpus, alerts, checkpoints, probe, ui,
     publish, up, down, doctor, schema, version,
 ):  # fmt: skip
     app.command(_verb.__name__)(_verb)
+app.command("import-flags", context_settings=CONTEXT)(import_flags)
 app.add_typer(config, name="config")
 
 
@@ -67,10 +71,25 @@ def campaign(
 
 
 def main() -> NoReturn:
-    """The console command. An error meant for a person ends with its message and its exit code."""
+    """The console command. An error meant for a person ends with its message and its exit code; a
+    reader that goes away ends it without a word.
+    """
     forget_home()
     try:
+        _run()
+    except ReaderGone as gone:
+        _leave(gone.stream)
+
+
+def _run() -> NoReturn:
+    try:
         app()
+    except ReaderGone:
+        raise
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer's own writing, such as --help
+            sys.exit(ExitCode.READER_GONE)
+        raise
     except CampaignError as error:
         _fail(str(error), error.exit_code)
     except SpecErrors as errors:
@@ -79,6 +98,13 @@ def main() -> NoReturn:
     except Exception as error:  # noqa: BLE001 - whatever it is, a user gets a sentence, not a traceback
         _fail(_bug(error), ExitCode.BUG)
     sys.exit(ExitCode.OK)
+
+
+def _leave(stream: TextIO) -> NoReturn:
+    """What is still in the buffer goes nowhere: else the interpreter would complain of it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    sys.exit(ExitCode.READER_GONE)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from campaign.cli.grid import Column, Row, grid
 from campaign.cli.paint import paint, wants_colour, width_of
@@ -14,9 +14,17 @@ from campaign.rows import as_json
 SCHEMA = 1
 
 
+class ReaderGone(Exception):
+    """Whoever read what we write has closed it, as ``| head -1`` does."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        super().__init__("the reader is gone")
+
+
 def put(text: str = "") -> None:
     """A result."""
-    print(text, file=sys.stdout, flush=True)
+    _write(text, sys.stdout)
 
 
 def put_json(data: Any) -> None:
@@ -33,7 +41,14 @@ def put_grid(columns: Sequence[Column], rows: Sequence[Row], *, note: str = "") 
 
 def talk(text: str, tone: str = "plain") -> None:
     """A word on the side."""
-    print(paint(text, tone, wants_colour(sys.stderr)), file=sys.stderr, flush=True)
+    _write(paint(text, tone, wants_colour(sys.stderr)), sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        raise ReaderGone(stream) from None
 
 
 def talk_next(*commands: str) -> None:

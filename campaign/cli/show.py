@@ -15,8 +15,8 @@ from campaign.cli.grid import Cell, Column, Row
 from campaign.cli.options import HomeOption, JsonOption, RunArgument, client
 from campaign.cli.output import put, put_grid, put_json, talk_next
 from campaign.cli.paint import tone_of
-from campaign.cli.words import duration, moment, short_device
-from campaign.details import RunDetails
+from campaign.cli.words import count, duration, moment, short_device
+from campaign.details import CodeRow, RunDetails
 from campaign.following import shown
 from campaign.latency import KillLatency
 from campaign.rows import AttemptRow
@@ -65,6 +65,9 @@ def _put(found: RunDetails, events: int) -> None:
     put_board([found.run])
     for path, value in found.run.changes.items():
         put(f"  changed by a rollback: {path} = {value}")
+    for written, device in found.references.items():
+        put(f"  device {written} = {device}")
+    put(f"  code: {_code(found.code)}")
     _put_metrics(found)
     if found.attempts:
         put()
@@ -79,6 +82,23 @@ def _put(found: RunDetails, events: int) -> None:
         put()
         for event in found.events[-events:]:
             put(f"{moment(event.at)}  {event.note}")
+
+
+def _code(code: CodeRow) -> str:
+    """Which commit, what was changed, where the difference lies."""
+    parts = [f"commit {code.commit[:12]}" if code.commit else "no commit"]
+    if code.dirty:
+        parts.append("changed since")
+    if code.untracked:
+        content = f", {len(code.left_out)} without content" if code.left_out else ""
+        parts.append(f"{count(code.untracked, 'untracked file')}{content}")
+    if code.diff is not None:
+        parts.append(f"difference in {code.diff}")
+    elif code.diff_bytes is not None:
+        parts.append(f"the difference ({code.diff_bytes} bytes) is not kept")
+    if code.unknown:
+        parts.append(f"not known: {code.unknown}")
+    return "; ".join(parts)
 
 
 def _put_metrics(found: RunDetails) -> None:

@@ -85,6 +85,17 @@ def find(ref: Ref, devices: Iterable[Device]) -> tuple[Device, ...]:
     return exact or found
 
 
+def among(
+    written: int | str, devices: Iterable[Device], hosts: Sequence[str]
+) -> tuple[Device, ...]:
+    """The devices that a reference in a run's spec is looked for among: a bare index is meant on the
+    ``hosts`` that the run allows, if it names any.
+    """
+    text = str(written).strip()
+    bare = text.isascii() and text.isdigit()
+    return tuple(d for d in devices if not (bare and hosts) or d.host in hosts)
+
+
 def excluded(devices: Sequence[Device], exclusions: Iterable[Exclusion]) -> dict[str, str]:
     """Device id -> who excludes it. All that an exclusion may mean is excluded, so that one which is
     ambiguous, or names a device not seen yet, holds; with a GPU in MIG mode go its slices.

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 from campaign.gpus.probe import Device, DeviceKind
 from campaign.gpus.refs import (
     BadRef,
     Exclusion,
     Ref,
+    among,
     excluded,
     find,
     is_slice,
@@ -76,8 +78,8 @@ def resolve(
     ``site`` are the exclusions of the configuration files, which nothing overrides. ``complete``:
     whether ``devices`` are those of all hosts; else what names nothing known is a warning.
     """
-    pins, pin_problems = _field("pin", resources.pin, devices, complete)
-    exclude, exclude_problems = _field("exclude", resources.exclude, devices, complete)
+    pins, pin_problems = _field("pin", resources, devices, complete)
+    exclude, exclude_problems = _field("exclude", resources, devices, complete)
     own = tuple(Exclusion(ref=entry.ref, origin=SPEC) for entry in exclude)
     barred = excluded(devices, (*site, *own))
     problems = [
@@ -113,12 +115,15 @@ Found = list[Named]
 
 
 def _field(
-    field: str, written: Sequence[int | str], devices: Sequence[Device], complete: bool
+    field: Literal["pin", "exclude"],
+    resources: Resources,
+    devices: Sequence[Device],
+    complete: bool,
 ) -> tuple[Found, list[Problem]]:
     """The entries that can be read, and what is wrong with the field."""
     found: Found = []
     problems: list[Problem] = []
-    for position, text in enumerate(written):
+    for position, text in enumerate(getattr(resources, field)):
         path = (field, position)
         try:
             ref = parse(text)
@@ -126,7 +131,7 @@ def _field(
             hint = "write for example 2, GPU-1f0c, or hostb:2"
             problems.append(Problem(row=Row.UNKNOWN, path=path, message=str(error), hint=hint))
             continue
-        candidates = find(ref, devices)
+        candidates = find(ref, among(text, devices, resources.hosts))
         if not candidates:
             problems.append(_unknown(path, ref, devices, complete))
         elif len(candidates) > 1:

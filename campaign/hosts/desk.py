@@ -6,7 +6,9 @@ process; under `--debug` it holds one LocalHost in the controller's own process.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from campaign.errors import CampaignError
 from campaign.hosts.port import Cursor, Host, HostFacts, Launch, Observation, Order
 
+POOL = 32
+"""Messages that are carried out at once: a start that brings a checkpoint along may take minutes."""
+
 OBSERVE_EVERY = 0.1
+OBSERVE_SOON = 0.02
+HURRY = 1.0
+"""Seconds after a start and after an end in which a host is looked at every OBSERVE_SOON seconds."""
+
 DESCRIBE_EVERY = 5.0
 
 
@@ -48,6 +57,13 @@ class Reap(Message):
     order: Order
 
 
+class Keep(Message):
+    op: Literal["keep"] = "keep"
+    host: str
+    directory: str
+    steps: tuple[int, ...]
+
+
 class Prove(Message):
     op: Literal["prove"] = "prove"
     host: str
@@ -75,8 +91,15 @@ class Untrack(Message):
     directory: str
 
 
+class Leave(Message):
+    """The last one to a cluster that is not ours: end what was started in it, trainers excepted."""
+
+    op: Literal["leave"] = "leave"
+
+
 AnyMessage = Annotated[
-    Start | GiveOrder | Reap | Prove | Track | Release | Untrack, Field(discriminator="op")
+    Start | GiveOrder | Reap | Keep | Prove | Track | Release | Untrack | Leave,
+    Field(discriminator="op"),
 ]
 MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
 
@@ -106,6 +129,12 @@ class StartFailed(Message):
     reason: str
 
 
+class ReapFailed(Message):
+    fact: Literal["reap_failed"] = "reap_failed"
+    directory: str
+    reason: str
+
+
 class Unstarted(Message):
     fact: Literal["unstarted"] = "unstarted"
     directory: str
@@ -122,7 +151,7 @@ class Ready(Message):
 
 
 AnyFact = Annotated[
-    HostSeen | HostLost | Observed | StartFailed | Unstarted | Problem | Ready,
+    HostSeen | HostLost | Observed | StartFailed | ReapFailed | Unstarted | Problem | Ready,
     Field(discriminator="fact"),
 ]
 FACT: TypeAdapter[AnyFact] = TypeAdapter(AnyFact)
@@ -178,9 +207,10 @@ class Desk:
         self._stop = stop
         self._tracked: dict[str, dict[str, Cursor]] = {name: {} for name in hosts}
         self._seen: dict[str, Observation] = {}
+        self._hurried: dict[str, float] = {}
         self._watched: dict[str, tuple[str, ...]] = {}
         self._guard = threading.Lock()
-        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="desk")
+        self._pool = ThreadPoolExecutor(max_workers=POOL, thread_name_prefix="desk")
         self._threads: list[threading.Thread] = []
 
     def open(self) -> None:
@@ -227,6 +257,8 @@ class Desk:
             if isinstance(message, Start) and isinstance(error, (CampaignError, LeaseRefused)):
                 self._emit(StartFailed(directory=message.launch.directory, reason=str(error)))
             text = "".join(traceback.format_exception_only(error)).strip()
+            if isinstance(message, Reap):
+                self._emit(ReapFailed(directory=message.directory, reason=text))
             self._emit(Problem(text=f"{message.op}: {text}"))
 
     def _carry_out(self, message: AnyMessage) -> None:
@@ -237,6 +269,8 @@ class Desk:
                 self._hosts[message.host].order(message.directory, message.order)
             case Reap():
                 self._hosts[message.host].reap(message.directory, message.order)
+            case Keep():
+                self._hosts[message.host].keep(message.directory, message.steps)
             case Prove():
                 if self._hosts[message.host].prove_unstarted(message.directory):
                     self._emit(Unstarted(directory=message.directory))
@@ -249,6 +283,7 @@ class Desk:
         self._hosts[message.host].start(launch)
         with self._guard:
             self._tracked[message.host].setdefault(launch.directory, Cursor())
+        self._hurry(message.host)
 
     def _hold(self, message: Track) -> None:
         if message.devices:
@@ -264,7 +299,7 @@ class Desk:
 
     def _observe_for_ever(self, name: str) -> None:
         lost = False
-        while not self._stop.wait(OBSERVE_EVERY):
+        while not self._stop.wait(self._pause(name)):
             try:
                 self._observe(name)
                 lost = False
@@ -272,6 +307,14 @@ class Desk:
                 if not lost:
                     self._emit(HostLost(host=name, reason=f"{type(error).__name__}: {error}"))
                 lost = True
+
+    def _hurry(self, name: str) -> None:
+        """More is about to happen there: a short run ends at once, and then its watch is closed."""
+        self._hurried[name] = time.monotonic()
+
+    def _pause(self, name: str) -> float:
+        since = time.monotonic() - self._hurried.get(name, -math.inf)
+        return OBSERVE_SOON if since < HURRY else OBSERVE_EVERY
 
     def _observe(self, name: str) -> None:
         with self._guard:
@@ -290,6 +333,8 @@ class Desk:
                 tracked[seen.directory] = seen.cursor
                 before = self._seen.get(seen.directory)
                 self._seen[seen.directory] = seen
+            if seen.exit is not None and (before is None or before.exit is None):
+                self._hurry(name)
             if seen.events or seen.watch or before is None or _differs(before, seen):
                 self._emit(Observed(observation=seen))
 

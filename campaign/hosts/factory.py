@@ -39,10 +39,18 @@ class SiteHost:
 
     def describe(self) -> HostFacts:
         facts = self._host.describe()
-        settings = config.load(self._home, host=self._name)
+        excluded: Mapping[str, str] = {}
+        misconfigured: tuple[str, ...] = ()
+        try:
+            settings = config.load(self._home, host=self._name)
+            excluded = refs.excluded(facts.devices.devices, settings.exclusions)
+        except config.ConfigError as error:
+            # the host is well and what runs there goes on; what it may start is not known
+            misconfigured = error.problems
         return facts.model_copy(
             update={
-                "excluded": refs.excluded(facts.devices.devices, settings.exclusions),
+                "excluded": excluded,
+                "misconfigured": misconfigured,
                 "cookies": identity.cookies(),
                 "uid": os.getuid(),
             }
@@ -59,6 +67,9 @@ class SiteHost:
 
     def reap(self, directory: str, order: Order) -> None:
         self._host.reap(directory, order)
+
+    def keep(self, directory: str, steps: Sequence[int]) -> None:
+        self._host.keep(directory, steps)
 
     def prove_unstarted(self, directory: str) -> bool:
         return self._host.prove_unstarted(directory)

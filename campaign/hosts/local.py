@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from campaign import code
 from campaign.errors import CampaignError, WrongState
 from campaign.gpus.inventory import cpu_slots as slots
 from campaign.gpus.probe import GpuProbe
-from campaign.hosts import failpoints, identity, locks, orders, reaper, records, runtime
+from campaign.home import Home
+from campaign.hosts import identity, locks, orders, reaper, records, runtime
 from campaign.hosts.locks import Held
 from campaign.hosts.observe import Observer
 from campaign.hosts.port import Cursor, HostFacts, Launch, Observation, Order
 from campaign.hosts.records import LaunchRecord
-from specs.files import ENV_COOKIE, SCHEMA, AttemptFiles, fsync_dir, write_json
+from campaign.hosts.shims import Came, Shims
+from specs.endings import NEVER_CAME_UP
+from specs.files import SCHEMA, AttemptFiles, fsync_dir, write_json
 
-SHIM = Path(__file__).with_name("shim.py")
 START_DEADLINE = 30.0
 REAP_PATIENCE = 300.0
 """Seconds to wait for somebody else's ladder over the same attempt."""
@@ -35,6 +37,10 @@ class StartRefused(WrongState):
 
 class StartFailed(CampaignError):
     """The shim died before the attempt was on record: no trainer of it exists."""
+
+
+class ReapUnfinished(CampaignError):
+    """What a dead shim left is not ended yet."""
 
 
 class LocalHost:
@@ -58,7 +64,7 @@ class LocalHost:
         self._probe = probe
         self._slots = slots(name, cpu_slots)
         self._name = name
-        self._python = python
+        self._shims = Shims(python)
         self._probe_argv = tuple(probe_argv)
         self._runtime = runtime.directory()
         self._observer = Observer()
@@ -90,12 +96,14 @@ class LocalHost:
             self._launch_shim(files, launch.cookie)
 
     def _commit(self, files: AttemptFiles, launch: Launch) -> None:
-        """Write spec.json, env.json and, as the last and only once, launch.json."""
+        """Write spec.json, env.json, code/ and, as the last and only once, launch.json."""
         record = self._record(launch)
         known = records.read_launch(files)
         if known is None:
             write_json(files.spec, dict(launch.spec))
             write_json(files.env, dict(launch.env))
+            if launch.code is not None:
+                code.give(files, Home(root=self._home), launch.code, launch.spec)
             known = record if _create(files, record) else records.read_launch(files)
         if known is None or known.cookie != launch.cookie:
             raise StartRefused(f"{files.root} belongs to another launch of {launch.run}")
@@ -125,22 +133,14 @@ class LocalHost:
 
     def _launch_shim(self, files: AttemptFiles, cookie: str) -> None:
         with open(files.log, "ab", opener=_private) as log:
-            first = subprocess.Popen(
-                [self._python, "-I", "-S", str(SHIM), str(files.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                close_fds=True,
-                start_new_session=True,
-                cwd="/",
-                env=_shim_environment(cookie),
-            )
-            try:
-                code = first.wait(START_DEADLINE)
-            except subprocess.TimeoutExpired:  # a slow disk: it is on its way, or proved unstarted
-                return
-        if code != 0 and not files.pid.exists() and self.prove_unstarted(str(files.root)):
-            raise StartFailed(f"the shim of {files.root} died at once: {_tail(files.log)}")
+            came = self._shims.start(files.root, cookie, log.fileno(), deadline=START_DEADLINE)
+        if (
+            came is not Came.DOWN or files.pid.exists()
+        ):  # late: a slow disk; or it is proved unstarted
+            return
+        why = f"the shim of {files.root} died at once: {_tail(files.log)}"
+        if self._give_up(files, why):
+            raise StartFailed(why)
 
     def prove_unstarted(self, directory: str) -> bool:
         """True once it is certain that no shim of this launch runs or will ever run.
@@ -148,14 +148,18 @@ class LocalHost:
         Whoever holds the lock of the attempt may act on it. Under it, unstarted.json is written, which
         a shim that comes late finds: there is no moment in which it could still go on.
         """
-        files = AttemptFiles(root=Path(directory))
+        return self._give_up(AttemptFiles(root=Path(directory)), NEVER_CAME_UP)
+
+    def _give_up(self, files: AttemptFiles, why: str) -> bool:
+        """``why`` stands in unstarted.json, so that whoever reads the files says what the store says."""
         files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with locks.holding(files.kill_lock):
                 if files.pid.exists() or files.exit.exists():
                     return False
                 if not files.unstarted.exists():
-                    write_json(files.unstarted, {"schema": SCHEMA, "at": time.time()})
+                    record = {"schema": SCHEMA, "at": time.time(), "reason": why}
+                    write_json(files.unstarted, record)
                 return True
         except Held:
             return False
@@ -170,10 +174,18 @@ class LocalHost:
         return [self._observer.look(directory, cursor) for directory, cursor in cursors.items()]
 
     def reap(self, directory: str, order: Order) -> None:
-        """Returns when everything is gone or stuck, or the shim turns out to live."""
+        """Returns when everything is gone or stuck, or the shim turns out to live.
+
+        Raises ReapUnfinished where another one was still at it when the patience was over.
+        """
         files = AttemptFiles(root=Path(directory))
         orders.give(files, order)
-        reaper.reap(files, patience=REAP_PATIENCE)
+        if not reaper.reap(files, patience=REAP_PATIENCE) and reaper.shim_is_dead(files):
+            raise ReapUnfinished(f"another reaper has been at {files.root} for too long")
+
+    def keep(self, directory: str, steps: Sequence[int]) -> None:
+        files = AttemptFiles(root=Path(directory))
+        write_json(files.keep, {"schema": SCHEMA, "steps": sorted(steps)})
 
 
 def _create(files: AttemptFiles, record: LaunchRecord) -> bool:
@@ -193,13 +205,6 @@ def _create(files: AttemptFiles, record: LaunchRecord) -> bool:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
-def _shim_environment(cookie: str) -> dict[str, str]:
-    """The cookie, so that a shim and what it forks can be found; nothing of ours that it need not have."""
-    passed = ("PATH", failpoints.ENV)
-    inherited = {name: os.environ[name] for name in passed if name in os.environ}
-    return {**inherited, ENV_COOKIE: cookie}
 
 
 def _tail(log: Path) -> str:

@@ -1,7 +1,8 @@
-"""The port to a host: the only way in which anything is started, stopped or seen there.
+"""The ports to a host: the only way in which anything is started, stopped, seen or read there.
 
-Two implementations, one contract suite (tests/contracts): hosts/local.py works in this process,
-hosts/supervisor_ray.py is a Ray actor around it. Every record is JSON, so that it crosses a pipe.
+`Host`, one contract suite (tests/contracts): hosts/local.py works in this process,
+hosts/supervisor_ray.py is a Ray actor around it, hosts/mirror_host.py wraps either where the host does
+not share the home. `Files` is for that case alone. Every record is JSON, so that it crosses a pipe.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
+from pydantic import ConfigDict
+
+from campaign.code import Code
 from campaign.gpus.probe import DeviceReport, Facts
 
 
@@ -26,6 +30,7 @@ class Launch(Facts):
     env: Mapping[str, str]
     devices: tuple[str, ...]
     spec: Mapping[str, Any]  # the content of spec.json
+    code: Code | None = None  # None: of a campaign that recorded none
     grace: float
     timeout: float | None = None
 
@@ -94,8 +99,10 @@ class HostFacts(Facts):
     devices: DeviceReport
     problems: tuple[str, ...] = ()
     excluded: Mapping[str, str] = {}  # device id -> the configuration file that excludes it
+    misconfigured: tuple[str, ...] = ()  # why the files cannot be read; then nothing starts here
     cookies: Mapping[str, tuple[int, ...]] = {}  # attempt cookie -> pids that carry it
     uid: int = 0
+    shares_home: bool = True  # False: its attempts lie in a root of its own and are mirrored
 
 
 class Host(Protocol):
@@ -116,9 +123,84 @@ class Host(Protocol):
         ...
 
     def reap(self, directory: str, order: Order) -> None:
-        """Where the shim is dead: run the kill ladder over what carries the attempt's cookie."""
+        """Where the shim is dead: run the kill ladder over what carries the attempt's cookie.
+
+        Raises what kept it from coming to an end; it may then be tried again.
+        """
+        ...
+
+    def keep(self, directory: str, steps: Sequence[int]) -> None:
+        """Checkpoints that the attempt's retention leaves alone; the list replaces the last one."""
         ...
 
     def prove_unstarted(self, directory: str) -> bool:
         """True once it is certain that no shim of this launch runs or will ever run."""
+        ...
+
+
+# ---------------------------------------------------------------- a host that does not share the home
+
+
+class Kept(Facts):
+    """What the home has of a file of an attempt: ``size`` in bytes; ``mark``: sha256 of the last
+    ANCHOR bytes of a file that grows, of all of a file that is replaced.
+    """
+
+    name: str
+    size: int
+    mark: str
+
+
+class Asked(Facts):
+    """``directory``: on the host."""
+
+    directory: str
+    kept: tuple[Kept, ...] = ()
+
+
+class Part(Facts):
+    """``offset`` None: the whole of a file that is replaced; 0: the first part of one that began anew."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    name: str
+    offset: int | None
+    data: bytes
+
+
+class Grown(Facts):
+    """Parts in the order in which they are to be written. ``complete``: with them nothing that was
+    there when the host looked is missing.
+    """
+
+    directory: str
+    parts: tuple[Part, ...]
+    complete: bool
+
+
+class Files(Protocol):
+    """Files of a host. Paths are its own; all but ``glimpse`` are confined to its own root."""
+
+    def glimpse(self, path: str) -> str | None:
+        """The text of a small file, as far as the host sees the directories of the home; else None."""
+        ...
+
+    def root(self, home_id: str) -> str:
+        """Where the host keeps the attempts of a home that it does not share; made if missing."""
+        ...
+
+    def grown(self, asked: Sequence[Asked]) -> Sequence[Grown]:
+        """What the home does not have yet; a bounded number of bytes in all."""
+        ...
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        """At most ``size`` bytes. Raises OSError."""
+        ...
+
+    def write(self, path: str, offset: int, data: bytes) -> None:
+        """Write bytes where they belong, making directories. Raises OSError."""
+        ...
+
+    def settle(self, incoming: str, checkpoint: str, manifest_sha256: str) -> None:
+        """Make what was written the checkpoint, once every hash fits. Raises BadCheckpoint."""
         ...

@@ -26,7 +26,10 @@ BENCHMARKS: Mapping[str, str] = {
     "watcher": "metric line to SIGTERM, against a loop that polls each second",
     "lease": "Ray's placement group, against the same start without it",
     "many": "200 runs of `true`, against xargs, task-spooler and GNU parallel",
+    "publish": "points into MLflow, new ones and ones that it has, against MLflow alone",
     "step_time": "a trainer's step under campaign, against the same trainer by hand",
+    "hinge": "what the spectral hinge adds to a training step, on one CPU thread",
+    "ep_gpu": "on a GPU: a gradient of the EP core, against the documented step and against BPTT",
 }
 """Name of the module -> what it measures."""
 

@@ -7,7 +7,7 @@ import platform
 import sqlite3
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -27,7 +27,7 @@ def facts(where: Path) -> Mapping[str, object]:
             [
                 f"python {platform.python_version()}",
                 f"sqlite {sqlite3.sqlite_version}",
-                *(f"{name} {version(name)}" for name in _LIBRARIES),
+                *(f"{name} {_version(name)}" for name in _LIBRARIES),
             ]
         ),
         "load": load(),
@@ -51,3 +51,10 @@ def _file_system(where: Path) -> str:
     parts = psutil.disk_partitions(all=True)
     holding = [p for p in parts if where.resolve().is_relative_to(p.mountpoint)]
     return max(holding, key=lambda part: len(part.mountpoint)).fstype
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

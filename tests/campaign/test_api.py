@@ -15,7 +15,9 @@ import pytest
 
 from campaign import control
 from campaign.api import Client
+from campaign.config import ConfigError
 from campaign.errors import ControllerDown, ExitCode, NoCheckpoint, NotFound, TimedOut, WrongState
+from campaign.going_down import Down
 from campaign.home import Home
 from campaign.store import Store
 from campaign.submitting import OtherContent
@@ -227,18 +229,30 @@ def test_waiting_ends_when_its_time_is_over(client: Client) -> None:
 
 def test_down_without_a_controller_is_done_already(client: Client) -> None:
     client.submit(_spec(), start=False)
-    assert client.down() is None
+    assert client.down() == Down(controller=None)
     assert [kind for kind, _ in _requests(client)] == ["submit"]
 
 
 @pytest.mark.heavy
 def test_a_controller_that_does_not_come_up_shows_the_end_of_its_log(client: Client) -> None:
     client.home.create()
-    client.home.config.write_text("[gpus]\nexclude = 3\n")
+    client.home.store.write_bytes(b"no database" * 500)
     with pytest.raises(ControllerDown) as error:
         client.up()
     assert error.value.exit_code == ExitCode.CONTROLLER_DOWN
-    assert "gpus.exclude" in str(error.value)
+    assert "cannot be read" in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+@pytest.mark.parametrize("verb", ["up", "start"])
+def test_no_controller_is_started_with_a_configuration_that_cannot_be_read(
+    client: Client, verb: str
+) -> None:
+    client.home.create()
+    client.home.config.write_text("[gpus]\nexclude = 3\n")
+    with pytest.raises(ConfigError, match=r"campaign\.toml:2: gpus\.exclude"):
+        getattr(client, verb)()
+    assert not client.home.controller_log.exists()
 
 
 def test_a_controller_that_is_gone_is_not_taken_for_running(client: Client) -> None:

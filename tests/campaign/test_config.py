@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -139,7 +140,7 @@ def test_a_tracking_uri_is_https_loopback_or_an_absolute_sqlite_file(
 )
 def test_any_other_tracking_uri_is_refused(files: Files, uri: str) -> None:
     (problem,) = files.problems(f"[mlflow]\ntracking_uri = '{uri}'")
-    assert f"{files.own}: mlflow.tracking_uri: " in problem
+    assert f"{files.own}:2: mlflow.tracking_uri: " in problem
     assert "secret" not in problem
 
 
@@ -176,9 +177,9 @@ def test_a_literal_notification_url_is_refused_and_not_repeated(files: Files, ur
         ("a = 1\na = 2", "is no TOML: "),
     ],
 )
-def test_a_wrong_file_is_told_with_file_and_key(files: Files, text: str, words: str) -> None:
+def test_a_wrong_file_is_told_with_file_line_and_key(files: Files, text: str, words: str) -> None:
     (problem,) = files.problems(text)
-    assert problem.startswith(f"{files.own}: ")
+    assert re.match(rf"{re.escape(str(files.own))}:\d+(:\d+)?: ", problem)
     assert words in problem
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,75 @@ def test_a_request_made_while_no_controller_ran_is_taken_by_the_next(tmp_path: P
     bench.facts.put(desk.HostSeen(facts=host()))
     bench.turn(3)
     assert bench.starts() == ["a"]
+
+
+def _insert(path: Path, kind: str, text: str) -> int:
+    """A request as another version, or a damaged disk, has left it."""
+    with sqlite3.connect(path) as db:
+        row = (kind, text, 0.0)
+        done = db.execute("INSERT INTO requests (kind, payload, made_at) VALUES (?, ?, ?)", row)
+    assert done.lastrowid is not None
+    return done.lastrowid
+
+
+@pytest.mark.parametrize("damage", ["torn", "field"])
+def test_a_submit_that_cannot_be_read_is_refused_aloud_and_everything_else_goes_on(
+    bench: Bench, damage: str
+) -> None:
+    stored = spec().model_dump(mode="json") | {"colour": "red"}
+    payload = {
+        "campaign": campaign("old").model_dump(mode="json"),
+        "runs": json.dumps({"a": stored}),
+    }
+    text = json.dumps(payload)
+    number = _insert(bench.path, "submit", text if damage == "field" else text[:100])
+    bench.submit(b=spec())
+    bench.turn(3)
+    store = Store(bench.path)
+    answer = store.answer_of(number) or ""
+    assert answer.startswith("refused: request ")
+    assert store.open_requests() == []
+    assert (answer,) in store.rows("SELECT note FROM events")
+    assert [json.loads(data)["reason"] for (data,) in store.rows("SELECT data FROM alerts")] == [
+        answer
+    ]
+    assert bench.starts() == ["b"]
+    bench.start()
+    bench.turn(2)
+    assert set(bench.controller.state.campaigns) == {"c"}
+
+
+def test_a_request_of_a_kind_that_is_not_known_is_refused(bench: Bench) -> None:
+    number = _insert(bench.path, "paint", "{}")
+    bench.turn()
+    assert "knows no 'paint'" in (Store(bench.path).answer_of(number) or "")
+
+
+def test_a_new_controller_starts_over_a_run_that_it_cannot_read(bench: Bench) -> None:
+    bench.submit(a=spec(start={"warm_from": {"run": "x"}}))
+    bench.turn(2)
+    with sqlite3.connect(bench.path) as db:
+        db.execute("UPDATE runs SET data = json_set(data, '$.spec.colour', 'red')")
+    bench.start()
+    bench.submit("d", b=spec())
+    bench.turn(3)
+    assert bench.controller.state.runs["c", "a"].status.status == "done"
+    assert bench.starts() == ["b"]
+
+
+def test_what_other_runs_start_from_is_told_to_the_host_again_after_a_restart(
+    bench: Bench,
+) -> None:
+    bench.submit(a=spec(), b=spec(start={"warm_from": {"run": "a", "step": 20}}))
+    bench.turn(3)
+    directory = bench.controller.state.attempts["c", "a", 1].directory
+    bench.facts.put(desk.Observed(observation=_seen(directory)))
+    bench.turn(2)
+    told = desk.Keep(host="h", directory=directory, steps=(20,))
+    assert bench.link.sent.count(told) == 1
+    bench.link.epoch = 2
+    bench.turn(2)
+    assert bench.link.sent.count(told) == 2
 
 
 def test_a_new_controller_adopts_what_runs_and_starts_nothing_twice(bench: Bench) -> None:

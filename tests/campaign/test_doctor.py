@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign.checks import gpus, kernel, places, software
+from campaign.checks import alerts, gpus, kernel, places, software
 from campaign.checks.finding import Check, Context, Finding, Level, nearest_existing, ok
 from campaign.doctor import CHECKS, healthy, run_checks
 from campaign.gpus.fake import FakeProbe
@@ -103,7 +103,7 @@ def test_warnings_are_healthy() -> None:
 
 
 def test_every_check_of_every_part_is_run() -> None:
-    parts = (software, kernel, places, gpus)
+    parts = (software, kernel, places, gpus, alerts)
     assert set(CHECKS) == {check for part in parts for check in part.CHECKS}
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from campaign.hosts.port import HostFacts
-from campaign.preparing import Known, check, read_campaign, record_of
-from campaign.provenance import provenance
+from campaign.preparing import Known, check, origin_of, read_campaign, record_of
 from specs.errors import SpecErrors
 from specs.run import CampaignSpec
 from tests.campaign import worlds
@@ -121,38 +119,11 @@ def test_a_resolved_campaign_is_taken_as_it_is() -> None:
         read_campaign(resolved, as_name="No Name")
 
 
-def _git(directory: Path, *words: str) -> None:
-    identity = ("-c", "user.name=n", "-c", "user.email=e")
-    subprocess.run(["git", *identity, *words], cwd=directory, check=True, capture_output=True)
-
-
-def test_the_commit_and_whether_it_was_changed_are_noted(tmp_path: Path) -> None:
-    _git(tmp_path, "init")
-    assert provenance(tmp_path, {}).git_commit is None  # nothing was committed yet
-    (tmp_path / "f").write_text("1")
-    _git(tmp_path, "add", "f")
-    _git(tmp_path, "commit", "-m", "one")
-    clean = provenance(tmp_path, {})
-    (tmp_path / "f").write_text("2")
-    changed = provenance(tmp_path, {})
-    assert clean.git_commit is not None
-    assert (clean.git_dirty, changed.git_dirty) == (False, True)
-    assert clean.git_commit == changed.git_commit
-
-
-def test_outside_a_repository_and_without_git_there_is_no_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert provenance(tmp_path, {}).git_commit is None
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert provenance(tmp_path, {}).git_commit is None
-
-
 def test_no_secret_of_the_environment_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "topsecret")
     read = read_campaign(CampaignSpec(campaign="c", runs={"a": spec()}))
-    record = record_of(read, tmp_path)
+    record = record_of(read, tmp_path, origin_of(read, tmp_path))
     assert record.env.get("PATH") == os.environ["PATH"]
     assert "topsecret" not in json.dumps(record.model_dump(mode="json"))

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hosts import HostFactory, Stage, local_host
+from tests.support.hosts import HostFactory, Stage, host_apart, local_host
 from tests.support.ray_hosts import ray_plane
 
-HOSTS = ["local", "ray"]
+HOSTS = ["local", "apart", "ray", "ray apart"]
+"""Apart: one that does not share the home."""
 
 
 @pytest.fixture(scope="session")
-def ray_factory() -> Iterator[HostFactory]:
-    with ray_plane() as factory:
-        yield factory
+def ray_factories() -> Iterator[tuple[HostFactory, HostFactory]]:
+    with ray_plane() as factories:
+        yield factories
 
 
 @pytest.fixture
@@ -31,11 +32,16 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(params=HOSTS)
 def stage(request: pytest.FixtureRequest, runtime: Path, tmp_path: Path) -> Iterator[Stage]:
-    if request.param == "ray" and "monkeypatch" in signature(request.function).parameters:
+    if request.param.startswith("ray") and "monkeypatch" in signature(request.function).parameters:
         pytest.skip("it plants a failpoint in this process's environment; the actor has its own")
-    factory: HostFactory = (
-        local_host if request.param == "local" else request.getfixturevalue("ray_factory")
-    )
-    stage = Stage(factory, tmp_path)
+    stage = Stage(_factory(request), tmp_path)
     yield stage
     stage.close()
+
+
+def _factory(request: pytest.FixtureRequest) -> HostFactory:
+    if not request.param.startswith("ray"):
+        return host_apart if request.param == "apart" else local_host
+    shared, apart = request.getfixturevalue("ray_factories")
+    found: HostFactory = apart if request.param == "ray apart" else shared
+    return found

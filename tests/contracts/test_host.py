@@ -17,8 +17,18 @@ from campaign.errors import CampaignError
 from campaign.gpus.probe import DeviceKind
 from campaign.hosts import failpoints, identity
 from campaign.hosts.port import Cursor, Liveness, OrderAction
-from specs.files import append_line, write_json
+from campaign.hosts.shims import Came, Shims
+from specs.files import (
+    MANIFEST,
+    AttemptFiles,
+    append_line,
+    digest,
+    make_manifest,
+    verify_manifest,
+    write_json,
+)
 from tests.support.hosts import GPU, Attempt, Stage, gpu_report, is_free, nobody_carries, until
+from trainers.retention import read_wanted
 
 pytestmark = pytest.mark.heavy
 
@@ -373,7 +383,7 @@ def test_a_device_has_one_trainer_and_the_second_is_told_who_has_it(stage: Stage
     record = until(lambda: second.seen().exit, "the second could not start")
     assert record["failure_class"] == "could_not_start"
     assert "device cpu:here:0 is held by another trainer" in record["detail"]
-    assert first.launch.directory in record["detail"]
+    assert str(first.files.root) in record["detail"]
     assert not (second.work / "who").exists()
     assert identity.is_alive(trainer)
 
@@ -461,6 +471,8 @@ def _start_elsewhere(
     stage: Stage, attempt: Attempt, *, before: str = ""
 ) -> subprocess.Popen[bytes]:
     """Start it from a process of its own, which then waits to be killed."""
+    if not stage.shares_home:
+        pytest.skip("such a process would start it in the home")
     launch = stage.root / "launch-elsewhere.json"
     launch.write_text(attempt.launch.model_dump_json())
     program = (
@@ -632,17 +644,12 @@ def test_an_attempt_whose_shim_died_has_no_second_life(stage: Stage) -> None:
 
 def _start_shim_by_hand(attempt: Attempt) -> None:
     """And wait until it has ended."""
-    late = subprocess.run(
-        [sys.executable, "-I", "-S", _shim_path(), attempt.launch.directory],
-        env={"CAMPAIGN_ATTEMPT": attempt.launch.cookie},
-        check=False,
-    )
-    assert late.returncode == 0
+    with attempt.files.log.open("ab") as log:
+        came = Shims(sys.executable).start(
+            attempt.files.root, attempt.launch.cookie, log.fileno(), deadline=20.0
+        )
+    assert came is Came.UP
     until(lambda: nobody_carries(attempt.launch.cookie), "the late shim ended")
-
-
-def _shim_path() -> str:
-    return str(Path(__file__).resolve().parents[2] / "campaign" / "hosts" / "shim.py")
 
 
 def test_an_attempt_that_runs_or_ran_is_not_unstarted(stage: Stage) -> None:
@@ -736,10 +743,20 @@ def test_a_checkpoint_is_seen_when_it_is_complete_and_gone_when_it_is_deleted(
     (step / "evidence.json").write_text('{"finite": true}')
     (step / "manifest.json").write_text("{}")
     [facts] = attempt.seen().checkpoints
-    assert (facts.step, facts.path, facts.evidence) == (5, str(step), {"finite": True})
+    place = attempt.in_home.checkpoint(5)
+    assert (facts.step, facts.path, facts.evidence) == (5, str(place), {"finite": True})
     assert len(facts.manifest_sha256) == 64
     (step / "manifest.json").unlink()
     assert attempt.seen().checkpoints == ()
+
+
+def test_what_is_to_be_kept_lies_beside_the_checkpoints_and_the_last_word_holds(
+    stage: Stage,
+) -> None:
+    attempt = stage.attempt("endures").start()
+    for steps in ((20, 10), ()):
+        attempt.host.keep(attempt.launch.directory, steps)
+        assert read_wanted(attempt.files.keep) == frozenset(steps)
 
 
 def test_one_broken_file_hides_no_other_attempt(stage: Stage) -> None:
@@ -751,3 +768,47 @@ def test_one_broken_file_hides_no_other_attempt(stage: Stage) -> None:
     seen = sound.host.observe({broken.launch.directory: Cursor(), sound.launch.directory: Cursor()})
     assert [s.exit and s.exit["exit_code"] for s in seen] == [None, 3]
     assert any(str(broken.files.exit) in problem for problem in sound.host.describe().problems)
+
+
+# ---------------------------------------------------------------- what the home has of it
+
+
+def test_a_trainer_is_told_the_directory_in_which_its_attempt_lies(stage: Stage) -> None:
+    attempt = stage.attempt("shows")
+    argv = (*attempt.launch.argv, attempt.launch.directory)
+    attempt.launch = attempt.launch.model_copy(update={"argv": argv})
+    attempt.start().ended()
+    assert json.loads(attempt.files.log.read_text())["argv"] == [str(attempt.files.root)]
+
+
+def test_a_checkpoint_of_the_home_is_there_when_the_trainer_starts_from_it(stage: Stage) -> None:
+    checkpoint = AttemptFiles(root=stage.home / "c" / "source" / "attempt-1").checkpoint(5)
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights.bin").write_bytes(os.urandom(1000))
+    write_json(checkpoint / MANIFEST, make_manifest(checkpoint, step=5, extra={}))
+    sha = digest(checkpoint / MANIFEST)
+    start = {"kind": "warm", "checkpoint": str(checkpoint), "manifest_sha256": sha}
+    attempt = stage.attempt("shows", spec={"start": start}).start()
+    attempt.ended()
+    shown = json.loads(attempt.files.log.read_text())
+    told = Path(shown["environment"]["CAMPAIGN_RESUME_FROM"])
+    assert verify_manifest(told, manifest_sha256=sha)["step"] == 5
+    assert (told == checkpoint) is stage.shares_home
+
+
+@pytest.mark.parametrize("animal", ["shows", "saves"])
+def test_the_home_has_every_file_of_an_attempt_when_its_end_is_told(
+    stage: Stage, animal: str
+) -> None:
+    attempt = stage.attempt(animal).start()
+    if animal == "saves":
+        attempt.who("trainer")
+        append_line(attempt.files.metrics, {"t": 1.0, "step": 1, "m": {"loss": 0.5}})
+        append_line(attempt.files.events, {"event": "started"})
+        attempt.order()
+    until(lambda: attempt.seen().exit, "its end is told")
+    names = {p.name for p in attempt.files.root.iterdir() if p.is_file()} - {"kill.lock"}
+    assert names >= {"spec.json", "env.json", "launch.json", "pid.json", "log.txt", "exit.json"}
+    for name in sorted(names):
+        there, here = attempt.files.root / name, attempt.in_home.root / name
+        assert here.read_bytes() == there.read_bytes(), name

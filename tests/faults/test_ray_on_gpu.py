@@ -83,5 +83,10 @@ def test_a_pinned_run_sees_exactly_its_gpu_and_the_next_one_gets_it_empty(tmp_pa
         second = await_that("the second has it", lambda: told(tmp_path / "second"), 200.0)
         assert second["visible"] == pinned.id
         assert second["used"] <= baseline + TOLERANCE, "the killed run's memory was given back"
-        exits = [json.loads(made.files("pinned", r).exit.read_text()) for r in ("first", "second")]
-        print(json.dumps({"baseline": baseline, "first": first, "second": second, "exits": exits}))
+        await_that("the second has ended", lambda: made.run("second").result == "succeeded")
+        released = [
+            json.loads(made.files("pinned", run).exit.read_text()) for run in ("first", "second")
+        ]
+        print(
+            json.dumps({"baseline": baseline, "first": first, "second": second, "exit": released})
+        )

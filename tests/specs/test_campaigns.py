@@ -17,6 +17,10 @@ from specs.watch import Action
 SPECS = Path(__file__).parents[2] / "specs"
 TEXT_OF_MINE = ("defaults.trainer.data.path=/some/text",)
 TAKES = [
+    ("ep_hopf.yaml", None, ()),
+    ("ep_hopf.yaml", "laptop", ()),
+    ("ep_hopf.yaml", "h200", ()),
+    ("ep_hopf.yaml", "paper", TEXT_OF_MINE),
     ("ep_resreg.yaml", None, ()),
     ("ep_resreg.yaml", "laptop", ()),
     ("ep_resreg.yaml", "paper", TEXT_OF_MINE),

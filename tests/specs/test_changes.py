@@ -73,9 +73,9 @@ def test_the_grammar_is_that_of_the_command_line() -> None:
     [
         ({"trainer.resrg": 1}, ["trainer.resrg"]),
         ({"trainer.resreg": "x"}, ["trainer.resreg"]),
-        ({"trainer.resreg": -1, "trainer.heads": 3}, ["trainer.resreg"]),
+        ({"trainer.resreg": -1, "trainer.heads": 3}, ["trainer.heads", "trainer.resreg"]),
         ({"trainer.heads": 3}, ["trainer.heads"]),
-        ({"trainer.width.x": 3}, ["trainer.width.x"]),
+        ({"trainer.resreg.x": 3}, ["trainer.resreg.x"]),
         ({"watch.none.tries": 3}, ["watch.none.tries"]),
         ({"a..b": 1, "priority": "x"}, ["a..b", "priority"]),
         ({"priority": object()}, ["priority"]),
@@ -98,10 +98,9 @@ def test_wrong_changes_are_named_by_their_paths(changes: dict[str, Any], where: 
         ("{trainer.resreg: many}", 31, "'many'", ""),
         ("{trainer.resreg: 11}", 31, "11", ""),
         ("{trainer..resreg: 1}", 15, "the path 'trainer..resreg'", ""),
-        ("{trainer.width.x: 1}", 15, "`x` below `width`", ""),
+        ("{trainer.resreg.x: 1}", 15, "`x` below `resreg`", ""),
         ("{watch.blowup.tries: 2}", 15, "`blowup` in `watch`", "did you mean `blow_up`?"),
-        ("{trainer.heads: 5}", 30, "5", ""),
-        ("{trainer.kind: epp}", 29, "'epp'", "did you mean `ep`?"),
+        ("{trainer.estimator: rpb}", 34, "'rpb'", "did you mean `rbp`?"),
     ],
 )
 def test_the_changes_of_a_rollback_are_tried_when_the_file_is_read(
@@ -111,6 +110,43 @@ def test_the_changes_of_a_rollback_are_tried_when_the_file_is_read(
     assert (error.line, error.column) == (13, column)
     assert (error.got, error.hint) == (got, hint)
     assert error.where.startswith("runs.r.watch[0].set.")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "got"),
+    [
+        ("trainer.kind", "command", "trainer.kind"),
+        ("trainer.width", 128, "trainer.width"),
+        ("trainer.width", 64, "trainer.width"),  # what is there: it may not be named at all
+        ("trainer.heads", 2, "trainer.heads"),
+        ("trainer.ffn_factor", 2, "trainer.ffn_factor"),
+        ("trainer.context", 8, "trainer.context"),
+        ("trainer.data", "{path: x}", "trainer.data"),
+        ("trainer.data.tokenizer", "byte", "trainer.data"),
+        ("trainer", "{kind: ep}", "the whole trainer"),
+    ],
+)
+def test_a_rollback_cannot_change_what_its_checkpoints_hold(
+    one: One, path: str, value: object, got: str
+) -> None:
+    error = one(TEXT.replace("{SET}", f"{{{path}: {value}}}"))
+    assert (error.line, error.column) == (13, 15)
+    assert error.got == f"a change of {got}"
+    assert "kind, width, heads, ffn_factor, context, data cannot change" in error.allowed
+    assert error.hint.startswith("may be changed: all but trainer, and of it ")
+    assert "batch, damping" in error.hint
+    assert not {"width", "data"} & set(error.hint.replace(",", "").split())
+
+
+def test_a_program_of_the_users_may_be_given_other_arguments_but_stays_a_program(one: One) -> None:
+    text = TEXT.replace("trainer: {kind: ep, width: 64, heads: 4, resreg: 0.0}", PROGRAM)
+    changes = "{trainer.argv: [echo, again]}"
+    run = load_text(text.replace("{SET}", changes)).spec.runs["r"]
+    assert apply_changes(run, run.watch[0].set).trainer.argv == ("echo", "again")
+    assert one(text.replace("{SET}", "{trainer.kind: ep}")).got == "a change of trainer.kind"
+
+
+PROGRAM = "trainer: {kind: command, argv: [echo]}"
 
 
 def test_set_and_tries_belong_to_a_rollback(one: One) -> None:

@@ -98,11 +98,17 @@ def test_a_declared_metric_is_watched_without_a_word(metrics: str) -> None:
     assert load_text(f"{ARGV}      metrics: {metrics}\n{RULE}").warnings == ()
 
 
+def test_a_rule_that_names_no_metric_is_held_to_the_one_that_it_means(one: One) -> None:
+    error = one(f"{ARGV}      metrics: {{declared: [loss]}}\n    watch: [{{rule: spectrum}}]\n")
+    assert error.where.startswith("runs.r.watch")
+    assert "the metric 'spectrum/max_re_mu'" in error.got
+
+
 def test_an_unknown_rule_names_the_rules_that_there_are(one: One) -> None:
     """59."""
     error = one(f"{ARGV}    watch: [{{rule: treshold, metric: loss, above: 1}}]\n")
     assert (error.line, error.column, error.got) == (7, 20, "'treshold'")
-    assert error.allowed == "must be one of: threshold, non_finite, divergence, silence"
+    assert error.allowed == "must be one of: threshold, non_finite, divergence, silence, spectrum"
     assert error.hint == "did you mean `threshold`?"
 
 

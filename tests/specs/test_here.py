@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from specs.errors import SpecError
+from specs.errors import SpecError, SpecErrors
 from specs.here import check_here
 from specs.load import load_text
 
@@ -126,12 +126,14 @@ def test_what_never_ends_is_no_text(tmp_path: Path) -> None:
 
 def test_relative_paths_are_meant_from_where_submit_was_called(tmp_path: Path) -> None:
     text = (
-        "campaign: a\nruns: {r: {trainer: {kind: ep, data: {path: ../t}}, watch: ["
-        "{rule: non_finite, action: rollback, set: {trainer.data.path: u}}]}}\n"
+        "campaign: a\nruns:\n  r: {trainer: {kind: ep, data: {path: ../t}}}\n"
+        "  p: {trainer: {kind: command, argv: [x]}, watch: ["
+        "{rule: non_finite, action: rollback, set: {trainer.cwd: u}}]}\n"
     )
-    run = load_text(text, base=tmp_path / "x").spec.runs["r"]
-    assert Path(run.trainer.model_dump()["data"]["path"]).resolve() == tmp_path.resolve() / "t"
-    assert run.watch[0].set == {"trainer.data.path": str(tmp_path / "x" / "u")}
+    runs = load_text(text, base=tmp_path / "x").spec.runs
+    path = runs["r"].trainer.model_dump()["data"]["path"]
+    assert Path(path).resolve() == tmp_path.resolve() / "t"
+    assert runs["p"].watch[0].set == {"trainer.cwd": str(tmp_path / "x" / "u")}
 
 
 def test_a_tilde_is_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,3 +147,49 @@ def test_without_the_file_errors_name_the_run() -> None:
     (error,) = check_here(loaded.spec, environ={"PATH": "/usr/bin:/bin"})
     assert error.file == "run r"
     assert "no-such-program-here" in error.render()
+
+
+def ids(more: str = "") -> str:
+    return (
+        "campaign: a\ndefaults:\n  trainer:\n    kind: ep\n    context: 31\n"
+        f"    data: {{kind: tokens, path: ids, vocabulary: 300, {more}}}\nruns: {{a: {{}}, b: {{}}}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "more", "got"),
+    [
+        (None, "", "a token file that cannot be read (No such file or directory)"),
+        (639, "", "a file of 639 bytes"),
+        (638, "", "a file of 319 tokens"),
+        (0, "", "a file of 0 tokens"),
+        (1276, "dtype: uint32", "a file of 319 tokens"),
+        (62, "validation_path: ids", "a file of 31 tokens"),
+    ],
+)
+def test_a_token_file_that_cannot_be_trained_on_is_named(
+    tmp_path: Path, size: int | None, more: str, got: str
+) -> None:
+    if size is not None:
+        (tmp_path / "ids").write_bytes(bytes(size))
+    errors = checked(ids(more), tmp_path)
+    assert errors[0].where == "defaults.trainer.data.path"
+    assert all(error.got.startswith(got) for error in errors)
+
+
+@pytest.mark.parametrize(("size", "more"), [(640, ""), (64, "validation_path: ids")])
+def test_a_token_file_that_is_long_enough_passes(tmp_path: Path, size: int, more: str) -> None:
+    (tmp_path / "ids").write_bytes(bytes(size))
+    assert checked(ids(more), tmp_path) == ()
+
+
+def test_a_missing_validation_file_is_named_at_its_own_line(tmp_path: Path) -> None:
+    (tmp_path / "ids").write_bytes(bytes(64))
+    (error,) = checked(ids("validation_path: none"), tmp_path)
+    assert error.where == "defaults.trainer.data.validation_path"
+    assert error.got.startswith("a token file that cannot be read")
+
+
+def test_ids_that_the_type_cannot_hold_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecErrors, match="uint8 holds ids below 256, the vocabulary has 300"):
+        load_text(ids("dtype: uint8"), base=tmp_path)

@@ -57,6 +57,26 @@ def test_two_circles_are_two_errors(refused: Refused) -> None:
     assert [error.line for error in errors] == [4, 6]
 
 
+@pytest.mark.parametrize(
+    ("own", "line", "got"),
+    [("width: 32", 5, "width 32"), ("context: 8", 5, "context 8"), ("heads: 2, width: 32", 5, "")],
+)
+def test_a_warm_start_from_another_model_is_refused_where_the_setting_was_written(
+    refused: Refused, own: str, line: int, got: str
+) -> None:
+    warm = f"  b: {{trainer: {{{own}}}, start: {{warm_from: {{run: a}}}}}}\n"
+    errors = refused(campaign("a") + warm)
+    assert {error.line for error in errors} == {line}
+    assert len(errors) == own.count(":")
+    assert all("as in a, whose checkpoint it starts from" in error.allowed for error in errors)
+    assert errors[-1].got == got or not got
+
+
+def test_settings_that_no_checkpoint_holds_may_differ_from_the_sources() -> None:
+    warm = "  b: {trainer: {resreg: 0.1, batch: 2}, start: {warm_from: {run: a}}}\n"
+    assert set(load_text(campaign("a") + warm).spec.runs) == {"a", "b"}
+
+
 def test_a_start_from_another_campaign_is_not_looked_up() -> None:
     text = campaign("a").replace(
         "a: {}", "a: {start: {warm_from: {campaign: there, run: z, step: 100}}}"

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from campaign.gpus.fake import FakeFileProbe
-from campaign.hosts import identity, locks
+from campaign.hosts import identity, locks, mirror
 from campaign.hosts.family import Survivors
 from campaign.hosts.identity import Identity
 from campaign.hosts.local import LocalHost
-from campaign.hosts.port import Cursor, Host, Launch, Observation, Order, OrderAction
+from campaign.hosts.mirror_host import MirroringHost
+from campaign.hosts.mirror_ship import Shipper
+from campaign.hosts.mirror_source import OwnFiles
+from campaign.hosts.port import Cursor, Files, Host, Launch, Observation, Order, OrderAction
 from specs.files import AttemptFiles, attempt_dir
 
 ZOO = Path(__file__).parent / "zoo"
@@ -42,6 +45,28 @@ def local_host(home: Path, name: str, report: Path | None) -> Host:
     )
 
 
+def apart(home: Path) -> Path:
+    """Where a host keeps its attempts that does not share this home."""
+    return home.with_name(f"{home.name}-apart")
+
+
+def mirroring(host: Host, files: Files, home: Path, name: str) -> MirroringHost:
+    """The host as the home has it."""
+    return MirroringHost(
+        host,
+        files,
+        name=name,
+        home=home,
+        shipper=Shipper(home, {name: files}),
+        clock=time.monotonic,
+    )
+
+
+def host_apart(home: Path, name: str, report: Path | None) -> Host:
+    files = OwnFiles(apart(home), apart=True)
+    return mirroring(local_host(home, name, report), files, home, name)
+
+
 def until(look: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
     """The first true value of ``look``; fails loudly after the deadline."""
     deadline = time.monotonic() + seconds
@@ -58,8 +83,17 @@ class Attempt:
     def __init__(self, host: Host, launch: Launch) -> None:
         self.host = host
         self.launch = launch
-        self.files = AttemptFiles(root=Path(launch.directory))
+        self.in_home = AttemptFiles(root=Path(launch.directory))
         self.work = Path(launch.cwd)
+
+    @property
+    def files(self) -> AttemptFiles:
+        """Where the attempt lies: the host's own files of it."""
+        place = mirror.place_of(self.in_home)
+        if place is None:
+            return self.in_home
+        home = self.in_home.root.parents[2]
+        return AttemptFiles(root=Path(place.there(home, self.launch.directory)))
 
     def start(self) -> Attempt:
         self.host.start(self.launch)
@@ -72,7 +106,11 @@ class Attempt:
         self.host.reap(self.launch.directory, order(**{"by": "controller", **fields}))
 
     def seen(self) -> Observation:
-        return self.host.observe({self.launch.directory: Cursor()})[0]
+        """As soon as something is told of it: an end is told once the home has every file."""
+        asked = {self.launch.directory: Cursor()}
+        told = until(lambda: self.host.observe(asked), f"{self.launch.directory} is told of")
+        assert isinstance(told[0], Observation)
+        return told[0]
 
     def ended(self) -> Mapping[str, Any]:
         """exit.json, once it is there and every device is free again."""
@@ -133,6 +171,10 @@ class Stage:
         self._cookies: list[str] = []
         self._bystanders: list[subprocess.Popen[bytes]] = []
         self._runs = 0
+
+    @property
+    def shares_home(self) -> bool:
+        return self.host().describe().shares_home
 
     def new_home(self, name: str) -> Path:
         home = self.root / name

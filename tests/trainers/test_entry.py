@@ -22,6 +22,8 @@ from specs.trainer_ep import EpTrainer
 from trainers.attempt import inexact
 from trainers.checkpoint import load
 from trainers.device import choose
+from trainers.ep.open import open_checkpoint
+from trainers.ep.text import text_of
 from trainers.failure import CouldNotStart, GpuFault
 
 PATIENT = 120.0
@@ -326,3 +328,45 @@ def test_a_resume_elsewhere_says_that_the_numbers_may_differ() -> None:
     assert len(notes) == 2
     assert "torch 2.13" in notes[0]
     assert "2.12" in notes[0]
+
+
+@pytest.mark.heavy
+def test_what_an_attempt_saved_opens_by_itself_with_the_ids_it_was_trained_on(
+    entry: Any, tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids.bin"
+    ids.write_bytes(bytes(range(50)) * 40)
+    data = {"kind": "tokens", "path": str(ids), "vocabulary": 50, "dtype": "uint8"}
+    one = entry(trainer={"steps": 6, "data": data, "damping": 0.25})
+    assert one.run() == 0, one.log()
+    opened = open_checkpoint(one.files.checkpoint(6))
+    assert opened.step == 6
+    assert opened.settings.damping == 0.25
+    assert opened.vocabulary == 50
+    idx, y = text_of(opened).validation(2, 8)
+    assert torch.equal(y, (idx + 1) % 50)
+    assert not one.curve("val/bits_per_byte")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "none.bin cannot be read: No such file"),
+        (bytes([1, 2, 60] * 100), "holds the id 60 at position 2"),
+        (bytes(9), "has 8 tokens, and 1 window(s) of context 8 need 9"),
+    ],
+)
+def test_a_token_file_that_cannot_be_used_ends_the_attempt_with_its_reason(
+    entry: Any, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "none.bin"
+    if content is not None:
+        path.write_bytes(content)
+    data = {"kind": "tokens", "path": str(path), "vocabulary": 50, "dtype": "uint8"}
+    one = entry(trainer={"data": data})
+    assert one.run() == 1
+    failure_class, said = one.failed()
+    assert failure_class == "could_not_start"
+    assert message in said
+    assert "Traceback" not in one.log()

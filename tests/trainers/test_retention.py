@@ -138,6 +138,27 @@ def test_retired_checkpoints_are_gone_and_the_others_whole(files: AttemptFiles) 
     assert sorted(p.name for p in files.checkpoints.iterdir()) == ["step-3", "step-4"]
 
 
+def test_what_other_runs_start_from_stays_until_it_is_let_go(files: AttemptFiles) -> None:
+    complete(files, 1, 2, 3, 4)
+    say(files, ("certified", 4))
+    write_json(files.keep, {"schema": 1, "steps": [2, 9]})
+    assert retire(files, FEW) == [1, 3]
+    write_json(files.keep, {"schema": 1, "steps": []})
+    assert retire(files, FEW) == [2]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"steps": 2}', '{"steps": ["2"]}', "{"])
+def test_where_it_is_not_known_what_others_start_from_nothing_is_deleted(
+    files: AttemptFiles, text: str
+) -> None:
+    complete(files, 1, 2)
+    say(files, ("certified", 2))
+    files.keep.write_text(text)
+    with pytest.raises(ValueError, match=r"keep|Expecting"):
+        retire(files, FEW)
+    assert files.complete_checkpoints() == [1, 2]
+
+
 def test_death_between_the_two_phases_leaves_no_half_checkpoint(
     files: AttemptFiles, monkeypatch: Any
 ) -> None:

@@ -13,7 +13,6 @@ from watchers.alerts import (
     Alert,
     SentLog,
     SinkFailed,
-    alert_of,
     deliver,
     pack,
 )
@@ -36,8 +35,10 @@ class Listener:
         self.heard.append(alert.key)
 
 
-def alerts(*keys: str, t: float = 0.0) -> list[Alert]:
-    return [Alert(key=key, t=t, title=f"title {key}", text=f"text {key}") for key in keys]
+def alerts(*keys: str, t: float = 0.0, group: str = "") -> list[Alert]:
+    return [
+        Alert(key=key, t=t, title=f"title {key}", text=f"text {key}", group=group) for key in keys
+    ]
 
 
 @pytest.fixture
@@ -87,12 +88,43 @@ def test_a_failing_sink_is_left_alone_for_longer_and_longer(path: Path) -> None:
     assert sink.tried == 5  # at 0, 5, 15, 35, 75
 
 
-def test_what_was_not_taken_for_a_day_is_given_up_and_noted(path: Path) -> None:
+def test_what_was_not_taken_for_a_day_of_trying_is_given_up_and_noted(path: Path) -> None:
     sink, sent = Listener(broken=True), SentLog(path)
+    deliver(alerts("a"), [sink], sent, now=0.0)
     outcome = deliver(alerts("a"), [sink], sent, now=GIVE_UP_AFTER + 1)
     assert (outcome.given_up, outcome.sent) == ({"listener": 1}, {"listener": 0})
     assert b'"given_up"' in path.read_bytes()
     assert SentLog(path).has("listener", "a")
+
+
+def test_an_old_alert_is_not_given_up_at_the_first_failure(path: Path) -> None:
+    sink, sent = Listener(broken=True), SentLog(path)
+    outcome = deliver(alerts("a"), [sink], sent, now=3 * GIVE_UP_AFTER)
+    assert (outcome.given_up, outcome.waiting) == ({"listener": 0}, {"listener": 1})
+
+
+def test_a_new_sink_is_not_told_what_lies_before_its_beginning(path: Path) -> None:
+    for since in (5.0, 50.0):  # what was said first holds
+        SentLog(path).begin("listener", since=since)
+    sink = Listener()
+    deliver([*alerts("old", t=4.0), *alerts("new", t=5.0)], [sink], SentLog(path), now=60.0)
+    assert sink.heard == ["new"]
+
+
+def test_what_was_sent_and_could_not_be_noted_is_not_sent_again_and_noted_later(
+    tmp_path: Path,
+) -> None:
+    sink, sent = Listener(), SentLog(tmp_path / "missing" / "sent.jsonl")
+    for now in (0.0, 1.0):
+        deliver(alerts("a"), [sink], sent, now=now)
+    assert sink.heard == ["a"]
+    assert "cannot be written" in (sent.problem or "")
+    (tmp_path / "missing").mkdir()
+    deliver(alerts("a", "b"), [sink], sent, now=2.0)
+    assert sent.problem is None
+    again = SentLog(tmp_path / "missing" / "sent.jsonl")
+    assert again.has("listener", "a")
+    assert again.has("listener", "b")
 
 
 def test_more_alerts_than_the_limit_come_as_one_digest(path: Path) -> None:
@@ -114,12 +146,25 @@ def test_packing_covers_every_alert_or_none_and_keeps_the_limit(keys: list[str],
     assert covered == (keys if room > 0 else [])
 
 
-def test_the_alert_of_a_line_names_the_attempt_the_rule_and_the_reason() -> None:
-    line = {"t": 5.0, "key": "rule:b:m:3", "rule": "b", "action": "kill", "reason": "m rose"}
-    alert = alert_of(line, where="camp/run/attempt-2")
-    assert alert == Alert(
-        key="camp/run/attempt-2:rule:b:m:3",
-        t=5.0,
-        title="camp/run/attempt-2: b (kill)",
-        text="m rose",
-    )
+def test_a_storm_of_one_campaign_hides_no_other(path: Path) -> None:
+    sink, sent = Listener(limit=4), SentLog(path)
+    storm = alerts(*[f"s{number}" for number in range(50)], group="storm")
+    calm = alerts("calm", group="calm")
+    deliver([*storm, *calm], [sink], sent, now=0.0)
+    assert sink.heard == ["s0", "s1", "digest:s2", "calm"]
+
+
+grouped = st.lists(st.tuples(st.text(max_size=2), st.integers(0, 3)), unique=True, max_size=15)
+
+
+@given(grouped, st.integers(1, 8))
+def test_every_group_has_a_message_of_its_own_while_there_is_room_for_that(
+    keys: list[tuple[str, int]], room: int
+) -> None:
+    given_ = [a for key, group in keys for a in alerts(f"{key}{group}", group=str(group))]
+    packed = pack(given_, room)
+    assert len(packed) <= room
+    assert sorted(key for _, covered in packed for key in covered) == sorted(a.key for a in given_)
+    groups = {alert.key: alert.group for alert in given_}
+    if len(set(groups.values())) <= room:
+        assert all(len({groups[key] for key in covered}) == 1 for _, covered in packed)

@@ -9,7 +9,7 @@ import pytest
 from watchers.mlflow_cursor import Entry, Ledger
 from watchers.mlflow_port import Point
 from watchers.mlflow_send import Rejected
-from watchers.mlflow_source import START, Position
+from watchers.tail import START, Position
 
 HERE, THERE = "sqlite:////here", "https://there"
 AT = Position(offset=70, anchor=b"\x00\xff}\n", passing=True)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from specs.endings import Ending, Result
 from watchers.mlflow_describe import KEY_TAG, LONGEST_PARAM, end_tags, params_of, start_tags
-from watchers.mlflow_lineage import Described, Ending, described
+from watchers.mlflow_lineage import Described, described
 from watchers.mlflow_names import from_mlflow
-from watchers.mlflow_port import RunStatus
 
 
 def attempt(spec: dict[str, Any], **more: Any) -> Described:
@@ -85,5 +85,5 @@ def test_a_run_is_named_after_its_run_and_later_attempts_say_so(number: int, nam
 
 
 def test_what_is_not_known_has_no_tag() -> None:
-    ended = Ending(status=RunStatus.KILLED, result="killed", rule="blow_up", reason="up \ud800")
-    assert end_tags(ended) == {"result": "killed", "rule": "blow_up", "reason": "up \\ud800"}
+    ending = Ending(result=Result.KILLED, rule="blow_up", reason="up \ud800")
+    assert end_tags(ending) == {"result": "killed", "rule": "blow_up", "reason": "up \\ud800"}

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specs.endings import Ending, Result
 from watchers.mlflow_lineage import (
     Described,
+    Ended,
     Left,
     described,
-    ending,
+    ended,
     sources,
     unknown_ancestor,
 )
@@ -80,73 +82,34 @@ def test_a_line_breaks_off_at_an_ancestor_that_is_not_here() -> None:
     assert unknown_ancestor(1, family(SCRATCH)) is None
 
 
-def exit_record(**record: Any) -> Left:
-    fields = {"outcome": "exited", "exit_code": None, "signal": None, "order": None}
-    return Left(exit={**fields, "ended_at": 9.5, **record})
+STATUSES = {
+    Result.SUCCEEDED: "FINISHED",
+    Result.FAILED: "FAILED",
+    Result.LOST: "FAILED",
+    Result.KILLED: "KILLED",
+    Result.CANCELLED: "KILLED",
+}
 
 
-RULE = {"by": "watcher", "rule": "blow_up", "reason": "too high"}
-USER = {"by": "user", "reason": "enough"}
-DEAD_SHIM = {"by": "controller", "reason": "reap"}
-ENDINGS: list[tuple[Left, str, str, str | None]] = [
-    (exit_record(exit_code=0), "FINISHED", "succeeded", None),
-    (exit_record(exit_code=1), "FAILED", "failed", "bad_exit"),
-    (exit_record(signal=9), "FAILED", "failed", "bad_exit"),
-    (exit_record(exit_code=143), "FAILED", "failed", "preempted"),
-    (exit_record(signal=15), "FAILED", "failed", "preempted"),
-    (exit_record(signal=9, failure_class="timeout"), "FAILED", "failed", "timeout"),
-    (exit_record(signal=15, order=RULE), "KILLED", "killed", None),
-    (exit_record(exit_code=0, order=RULE), "KILLED", "killed", None),
-    (exit_record(exit_code=143, order=USER), "KILLED", "cancelled", None),
-    (exit_record(signal=9, order=DEAD_SHIM), "FAILED", "lost", None),
-    (
-        exit_record(outcome="could_not_start", failure_class="could_not_start", order=USER),
-        "FAILED", "failed", "could_not_start",
-    ),
-    (Left(unstarted={"at": 9.5}), "FAILED", "failed", "could_not_start"),
-    (Left(lost={"at": 9.5, "reason": "rebooted"}), "FAILED", "lost", None),
-    (Left(succeeded_by=2), "FAILED", "lost", None),
-    (exit_record(exit_code=0, ended_at=None), "FINISHED", "succeeded", None),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("left", "status", "result", "failure_class"), ENDINGS)
-def test_an_ending_is_told_from_the_records(
-    left: Left, status: str, result: str, failure_class: str | None
-) -> None:
-    found = ending(left)
-    assert found is not None
-    assert (found.status, found.result, found.failure_class) == (status, result, failure_class)
+@pytest.mark.parametrize("result", Result)
+def test_every_result_has_a_word_of_mlflow(result: Result) -> None:
+    assert Ended(ending=Ending(result=result, reason="r")).status == STATUSES[result]
 
 
 def test_an_attempt_without_a_record_still_runs() -> None:
-    assert ending(Left()) is None
+    assert ended(Left()) is None
 
 
 def test_exit_json_counts_before_everything_else() -> None:
-    left = Left(exit={"exit_code": 0}, lost={"at": 1.0}, unstarted={"at": 1.0}, succeeded_by=2)
-    found = ending(left)
+    found = ended(Left(exit={"exit_code": 0}, unstarted={"at": 1.0}, succeeded_by=2))
     assert found is not None
     assert found.status is RunStatus.FINISHED
 
 
-def test_the_trainers_own_word_names_the_failure() -> None:
-    left = Left(
-        exit={"exit_code": 3, "ended_at": 1.0},
-        failed={"class": "non_finite", "message": "loss is NaN at step 7"},
-    )
-    found = ending(left)
+def test_an_attempt_that_a_later_one_replaced_without_a_record_is_lost() -> None:
+    found = ended(Left(succeeded_by=2))
     assert found is not None
-    assert (found.failure_class, found.reason) == (
-        "non_finite",
-        "loss is NaN at step 7 (exit code 3)",
-    )
-
-
-def test_a_rule_is_named_with_its_reason() -> None:
-    found = ending(exit_record(signal=15, order=RULE))
-    assert found is not None
-    assert (found.rule, found.reason, found.ended_at) == ("blow_up", "too high", 9.5)
+    assert (found.ending.result, found.ended_at) == (Result.LOST, None)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from specs.files import metric_line, write_json
 from tests.watchers.mlflow_homes import CAMPAIGN, SPEC, T0, FakeAttempt, FakeHome, resume
 from watchers.mlflow_attempts import LEDGER, default_uri, directories, lag
 from watchers.mlflow_cursor import Ledger
-from watchers.mlflow_memory import OUTAGE, MemoryRun, MemoryTarget, MetricRow
+from watchers.mlflow_memory import OUTAGE, MemoryRun, MemoryTarget
 from watchers.mlflow_mirror import DOUBTS, Mirror
-from watchers.mlflow_port import RunStatus, Unavailable, Unsure
+from watchers.mlflow_port import MetricRow, RunStatus, Unavailable, Unsure
 
 
 class Stage:
@@ -305,13 +305,12 @@ def test_an_attempt_lost_without_a_record_ends_when_the_next_one_exists(stage: S
     assert stage.run("redx").end_time == round((first.started_at + 2 / 7) * 1000)
 
 
-@pytest.mark.parametrize(("name", "result"), [("lost.json", "lost"), ("unstarted.json", "failed")])
-def test_an_attempt_ends_when_it_is_proved_gone(stage: Stage, name: str, result: str) -> None:
+def test_an_attempt_ends_when_it_is_proved_that_it_never_started(stage: Stage) -> None:
     attempt = stage.home.attempt()
-    write_json(attempt.root / name, {"schema": 1, "at": T0 + 3, "reason": "the host was rebooted"})
+    write_json(attempt.files.unstarted, {"schema": 1, "at": T0 + 3, "reason": "no disk"})
     stage.publish()
     run = stage.run("redx")
-    assert (run.status, run.tags["result"], run.end_time) == ("FAILED", result, (T0 + 3) * 1000)
+    assert (run.status, run.tags["result"], run.end_time) == ("FAILED", "failed", (T0 + 3) * 1000)
 
 
 # ---------------------------------------------------------------- the store says no
@@ -469,7 +468,7 @@ def test_lines_that_are_no_metric_lines_are_counted_aloud(stage: Stage) -> None:
     attempt.curve([2])
     stage.publish()
     assert stage.steps("redx") == [1, 2]
-    assert any("2 lines before byte" in text for text in stage.said)
+    assert any("2 lines are left out, the first at byte" in text for text in stage.said)
 
 
 # ---------------------------------------------------------------- how far behind

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specs.files import MetricLine
-from watchers.mlflow_memory import kept
-from watchers.mlflow_port import LARGEST_BATCH, Point, Refused, Unavailable, Unsure, points_of
+from watchers.mlflow_port import LARGEST_BATCH, Point, Refused, Unavailable, Unsure, kept, points_of
 from watchers.mlflow_send import LAST_TRIES, send
 
 

@@ -1,4 +1,4 @@
-"""Reading after a durable position gives the lines that the watcher's tail gives, wherever it is cut."""
+"""Reading after a durable position gives the lines that the watcher's tail gives, in whatever portions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specs.files import MetricLine, metric_line
-from watchers.mlflow_source import START, Position, read_after, unread_lines
-from watchers.tail import Tail
+from watchers.mlflow_source import read_points, unread_lines
+from watchers.tail import START, Position, Tail, read_after
 
 GOOD = b"".join(metric_line(float(s), s, {"a": s / 7, "b": float("nan")}) for s in range(1, 6))
 UGLY = b"".join(
@@ -114,7 +114,7 @@ def test_a_line_longer_than_a_chunk_is_passed_over_once(tmp_path: Path) -> None:
     path.write_bytes(GOOD + b"x" * 5000 + b"\n" + GOOD)
     at, bad, steps = START, 0, []
     while (read := read_after(path, at, chunk=600)).position != at:
-        bad, at = bad + read.bad, read.position
+        bad, at = bad + read.bad_lines, read.position
         steps += [line.step for line in read.lines]
     assert (bad, steps) == (1, [1, 2, 3, 4, 5] * 2)
 
@@ -127,7 +127,7 @@ def test_a_read_has_no_more_points_than_one_request_but_at_least_a_line(tmp_path
     ]
     path.write_bytes(b"".join(lines))
     at, reads = START, []
-    while (read := read_after(path, at)).position != at:
+    while (read := read_points(path, at)).position != at:
         at = read.position
         reads.append([len(line.metrics) for line in read.lines])
     assert reads == [[400, 400], [400], [1500], [1, 999], [1]]

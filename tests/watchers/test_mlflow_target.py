@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from watchers.mlflow_memory import MemoryTarget, MetricRow, kept
+from watchers.mlflow_memory import MemoryTarget
 from watchers.mlflow_port import (
     Lifecycle,
+    MetricRow,
     NewRun,
     NotActive,
     Point,
@@ -28,6 +29,7 @@ from watchers.mlflow_port import (
     TrackingProblem,
     Unavailable,
     Unsure,
+    kept,
 )
 
 pytestmark = pytest.mark.heavy
@@ -260,6 +262,36 @@ def test_the_installed_ui_knows_the_kind_that_is_set() -> None:
     texts = [script.read_text(errors="replace") for script in scripts]
     assert any(f'"{MODEL_TRAINING}"' in text for text in texts)
     assert any(KIND_TAG in text for text in texts)
+
+
+ODD = [math.nan, math.inf, -math.inf, -0.0, 5e-324, 0.1 + 0.2, 1.7976931348623157e308, 3]
+
+
+def test_points_that_are_there_already_are_not_handed_to_mlflow_again(
+    real: Real, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = new_run(real.target)
+    old = [Point(key="odd", step=n, timestamp=n, value=value) for n, value in enumerate(ODD)]
+    real.target.log_points(run_id, old)
+    before, handed = real.rows(run_id), list[Any]()
+    log_batch = real.client.log_batch
+    monkeypatch.setattr(
+        real.client, "log_batch", lambda run, **content: handed.extend(content["metrics"])
+    )
+    new = [Point(key="odd", step=0, timestamp=0, value=1.0), point(99)]
+    real.target.log_points(run_id, [old[0], new[0], *old[1:], new[1]])
+    assert [(m.key, m.step, m.value) for m in handed] == [(p.key, p.step, p.value) for p in new]
+    monkeypatch.setattr(real.client, "log_batch", log_batch)
+    real.target.log_points(run_id, old)
+    assert real.rows(run_id) == before
+
+
+def test_a_deleted_run_says_no_though_it_has_all_the_points(real: Real) -> None:
+    run_id = new_run(real.target)
+    real.target.log_points(run_id, [point(1), point(2)])
+    real.delete_run(run_id)
+    with pytest.raises(NotActive):
+        real.target.log_points(run_id, [point(1), point(2)])
 
 
 def test_artifacts_are_copied_beside_the_store(real: Real, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import os
 import threading
@@ -12,24 +11,20 @@ import pytest
 
 from watchers.alerts import Alert, SinkFailed
 from watchers.references import BadReference, check_reference, resolve
-from watchers.sinks import AppriseSink, ConsoleSink, DesktopSink, FileSink, make_sinks
+from watchers.sinks import AppriseSink, DesktopSink, FileSink, make_sinks
 
 SECRET = "json://canary-9f3a:password@127.0.0.1/"
 ALERT = Alert(key="k", t=0.0, title="demo/run/attempt-1: blow_up (kill)", text="rose\n\x1b[31mhigh")
 
 
-def test_a_file_and_a_console_get_one_line_an_alert_without_control_characters(
-    tmp_path: Path,
-) -> None:
-    path, stream = tmp_path / "alerts.log", io.StringIO()
-    for sink in (FileSink(path=path), ConsoleSink(stream=stream)):
-        sink.send(ALERT)
-        sink.send(ALERT)
-    for text in (path.read_text(), stream.getvalue()):
-        [one, other] = text.splitlines()
-        assert one == other
-        assert one.endswith("demo/run/attempt-1: blow_up (kill): rose |  [31mhigh")
-    assert path.stat().st_mode & 0o777 == 0o600
+def test_a_file_gets_one_line_an_alert_without_control_characters(tmp_path: Path) -> None:
+    sink = FileSink(path=tmp_path / "alerts.log")
+    sink.send(ALERT)
+    sink.send(ALERT)
+    [one, other] = sink.path.read_text().splitlines()
+    assert one == other
+    assert one.endswith("demo/run/attempt-1: blow_up (kill): rose |  [31mhigh")
+    assert sink.path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_that_cannot_be_written_is_a_failed_sink(tmp_path: Path) -> None:
@@ -99,6 +94,14 @@ def test_a_secret_file_that_others_may_read_or_that_holds_no_line_is_refused(
 ) -> None:
     with pytest.raises(BadReference, match=says):
         resolve(secret_file(tmp_path / "url", content, mode))
+
+
+def test_a_secret_file_may_lie_in_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    secret_file(tmp_path / "url")
+    assert resolve("file:~/url") == SECRET
 
 
 def test_a_secret_file_may_be_no_link_no_pipe_and_must_exist(tmp_path: Path) -> None:
@@ -172,12 +175,18 @@ def test_an_apprise_that_takes_too_long_is_killed_and_the_url_not_shown(tmp_path
     assert caught.value.__suppress_context__
 
 
-def test_the_sinks_of_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    log = tmp_path / "alerts.log"
-    assert [s.name for s in make_sinks(log=log, desktop=True)] == ["file"]
-    script(tmp_path / "notify-send", "true")
-    sinks = make_sinks(log=log, console=io.StringIO(), desktop=True, references=["env:X"])
-    assert [s.name for s in sinks] == ["file", "console", "desktop", "apprise:env:X"]
+def test_the_sinks_of_a_home_are_its_logs_and_what_was_asked_for(tmp_path: Path) -> None:
+    logs = (tmp_path / "alerts.log", tmp_path / "controller.log")
+    assert [s.name for s in make_sinks(logs=logs)] == ["alerts.log", "controller.log"]
+    asked = make_sinks(logs=logs, desktop=True, references=["env:X"])
+    assert [s.name for s in asked[2:]] == ["desktop", "apprise:env:X"]
     with pytest.raises(BadReference):
-        make_sinks(log=log, references=[SECRET])
+        make_sinks(logs=logs, references=[SECRET])
+
+
+def test_a_desktop_that_is_not_there_is_a_failed_sink(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SinkFailed, match="notify-send cannot be run"):
+        DesktopSink().send(ALERT)

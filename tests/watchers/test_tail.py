@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specs.files import MetricLine, metric_line
-from watchers.tail import CHUNK, Batch, Tail
+from watchers.tail import CHUNK, START, Read, Tail
 
 GOOD = b"".join(metric_line(float(s), s, {"a": s / 7, "b": float("nan")}) for s in range(1, 6))
 UGLY = b"".join(
@@ -49,7 +49,7 @@ def steps(lines: list[MetricLine]) -> list[int]:
 
 
 def test_a_file_that_is_not_there_yet_has_no_lines(tmp_path: Path) -> None:
-    assert Tail(tmp_path / "metrics.jsonl").read() == Batch()
+    assert Tail(tmp_path / "metrics.jsonl").read() == Read(position=START)
 
 
 def test_a_torn_last_line_is_not_a_point_until_its_end_is_written(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_an_unchanged_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_bytes(GOOD + b"{torn")
     tail = Tail(path)
     assert len(read_all(tail)) == 5
-    opened: list[object] = []
+    before, opened = tail.read().position, list[object]()
     monkeypatch.setattr(os, "open", lambda *a, **k: opened.append(a))
-    assert tail.read() == Batch()
+    assert tail.read() == Read(position=before)
     assert opened == []

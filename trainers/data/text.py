@@ -1,8 +1,4 @@
-"""A text as training batches and validation sequences, split by position.
-
-The last part of the text is for validation. A batch is a pure function of (seed, step), so the step is
-the whole position in the data.
-"""
+"""A text as training batches and validation sequences, split by position: its last part is for validation."""
 
 from __future__ import annotations
 
@@ -13,23 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from specs.data import TextData
 from specs.data import Tokenizer as Kind
 from trainers.data.cache import cached
-from trainers.data.tokenizers import CharTokenizer, Tokenizer, Tokens, train_bpe
-from trainers.failure import CouldNotStart
+from trainers.data.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, Tokens, train_bpe
+from trainers.data.windows import CHANGE, TRAIN, VALIDATION, BadText, Windows
 
-TRAIN, VALIDATION = "train", "validation"
 DEFAULT_SOURCE = "pydoc_data.topics"
-
-_CHANGE = "trainer.data.path"
-
-
-class BadText(CouldNotStart):
-    """A text that cannot be trained on; the message says which, why, and what to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +31,7 @@ class Part:
 
 
 class Text:
-    """Tokens of a text. Sampling is with replacement, uniform over all windows of the training part."""
+    """Tokens of a text, in two parts."""
 
     def __init__(
         self,
@@ -60,7 +48,8 @@ class Text:
         self._tokenizer = tokenizer
         self._kind = kind
         self._parts = dict(parts)
-        self._seed = seed
+        tokens = {name: part.tokens for name, part in parts.items()}
+        self._windows = Windows(source, tokens, seed)
 
     @property
     def vocabulary(self) -> int:
@@ -100,34 +89,11 @@ class Text:
 
     def batch(self, step: int, batch: int, context: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of training step ``step``, int64 (batch, context) each, on the CPU."""
-        windows = self._windows(TRAIN, context, batch=1)
-        # raw Philox words, whose sequence numpy promises never to change; the product takes their top
-        words = np.random.Philox(key=[self._seed, step]).random_raw(batch)
-        starts = [(int(word) * windows) >> 64 for word in words]
-        return self._gather(TRAIN, np.array(starts, np.int64), context)
+        return self._windows.batch(step, batch, context)
 
     def validation(self, sequences: int, context: int) -> tuple[Tensor, Tensor]:
         """The same evenly spaced windows at every call, int64 (sequences, context) each."""
-        windows = self._windows(VALIDATION, context, batch=sequences)
-        starts = np.arange(sequences, dtype=np.int64) * windows // sequences
-        return self._gather(VALIDATION, starts, context)
-
-    def _windows(self, split: str, context: int, *, batch: int) -> int:
-        """How many windows with a target behind each token there are; raises BadText if too few."""
-        tokens = len(self._parts[split].tokens)
-        windows = tokens - context
-        if windows < batch:
-            raise BadText(
-                f"{self._source} is too short: its {split} part has {tokens} tokens, and "
-                f"{batch} window(s) of context {context} need {context + batch}; take a longer text "
-                f"({_CHANGE}), a shorter context or another validation_fraction"
-            )
-        return windows
-
-    def _gather(self, split: str, starts: np.ndarray, context: int) -> tuple[Tensor, Tensor]:
-        at = starts[:, None] + np.arange(context + 1)
-        tokens = torch.from_numpy(self._parts[split].tokens[at].astype(np.int64))
-        return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        return self._windows.validation(sequences, context)
 
 
 def load(settings: TextData, seed: int, cache: Path) -> Text:
@@ -140,13 +106,8 @@ def load(settings: TextData, seed: int, cache: Path) -> Text:
     cut = int(len(text) * (1 - settings.validation_fraction))
     spans = {TRAIN: (0, cut), VALIDATION: (cut, len(text))}
     if any(begin >= end for begin, end in spans.values()):
-        raise BadText(f"{source} has {len(text)} characters: too few for two parts ({_CHANGE})")
-    if settings.tokenizer is Kind.BPE:
-        vocabulary = settings.vocabulary
-        assert vocabulary is not None  # the settings insist on it for bpe
-        tokenizer: Tokenizer = train_bpe(text[:cut], vocabulary, cache)
-    else:
-        tokenizer = CharTokenizer()
+        raise BadText(f"{source} has {len(text)} characters: too few for two parts ({CHANGE})")
+    tokenizer = _tokenizer(settings, text[:cut], cache)
     return Text(
         source=source,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
@@ -158,6 +119,15 @@ def load(settings: TextData, seed: int, cache: Path) -> Text:
         },
         seed=seed,
     )
+
+
+def _tokenizer(settings: TextData, train: str, cache: Path) -> Tokenizer:
+    if settings.tokenizer is Kind.CHAR:
+        return CharTokenizer()
+    if settings.tokenizer is Kind.BYTE:
+        return ByteTokenizer()
+    assert settings.vocabulary is not None  # the settings insist on it for bpe
+    return train_bpe(train, settings.vocabulary, cache)
 
 
 def default_text() -> str:
@@ -176,10 +146,10 @@ def _read(path: str | None) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         raise BadText(
             f"{path} is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}; "
-            f"convert it, or give another file ({_CHANGE})"
+            f"convert it, or give another file ({CHANGE})"
         ) from None
     except OSError as error:
-        raise BadText(f"{path} cannot be read: {error.strerror} ({_CHANGE})") from None
+        raise BadText(f"{path} cannot be read: {error.strerror} ({CHANGE})") from None
 
 
 def _part(text: str, begin: int, tokenizer: Tokenizer, kind: Kind, cache: Path) -> Part:

@@ -1,4 +1,4 @@
-"""Text to tokens: characters over a fixed vocabulary, or byte-pair encoding learnt from the text."""
+"""Text to tokens: characters over a fixed vocabulary, bytes, or byte-pair encoding learnt from the text."""
 
 from __future__ import annotations
 
@@ -48,6 +48,19 @@ class CharTokenizer:
         tokens[printable] = (codes[printable] - _FIRST).astype(np.uint16)
         tokens[codes == ord("\n")] = _NEWLINE
         return tokens
+
+
+class ByteTokenizer:
+    """Every byte of UTF-8 is its own token."""
+
+    vocabulary = 256
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(json.dumps({"kind": "byte"}).encode()).hexdigest()
+
+    def encode(self, text: str) -> Tokens:
+        return np.frombuffer(text.encode(), np.uint8).astype(np.uint16)
 
 
 class BpeTokenizer:

@@ -9,13 +9,16 @@ _HOMES = {
     "EpTraining": "trainers.ep.trainer",
     "TextBatches": "trainers.ep.text",
     "build": "trainers.ep.trainer",
+    "Opened": "trainers.ep.open",
+    "open_checkpoint": "trainers.ep.open",
+    "text_of": "trainers.ep.text",
     "Params": "trainers.ep.block",
     "fold": "trainers.ep.block",
     "force": "trainers.ep.block",
     "Linearisation": "trainers.ep.linearise",
     "RelaxPolicy": "trainers.ep.relax",
     "eigenvalues": "trainers.ep.spectrum",
-    "rightmost": "trainers.ep.spectrum",
+    "rightmost": "trainers.ep.abscissa",
 }
 
 __all__ = sorted(_HOMES)

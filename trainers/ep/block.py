@@ -6,7 +6,7 @@ B sequences, T positions, C width, H heads, D = C / H, V vocabulary. States z an
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,10 +15,7 @@ from torch import Tensor
 from torch.nn import functional as nn
 
 from specs.trainer_ep import EpTrainer
-
-LN_EPS = 1e-5
-RMS_EPS = 1e-6
-GELU_SLOPE = math.sqrt(2 / math.pi)
+from trainers.ep.ops import attend, gelu, qk_inverse_scale, standardise
 
 
 class Params(NamedTuple):
@@ -69,6 +66,18 @@ class Folded:
     @property
     def head_width(self) -> int:
         return self.width // self.heads
+
+    def to(self, dtype: torch.dtype) -> Folded:
+        """The same block in another arithmetic, its products plain."""
+        return Folded(
+            W_in=self.W_in.to(dtype),
+            b_in=self.b_in.to(dtype),
+            W_out=self.W_out.to(dtype),
+            b_out=self.b_out.to(dtype),
+            heads=self.heads,
+            stiffness=self.stiffness,
+            qk_norm=self.qk_norm,
+        )
 
     def project_in(self, h: Tensor) -> Tensor:
         """h W_in + b_in, (N, C) -> (N, 3C + f C)."""
@@ -171,47 +180,43 @@ def start(block: Folded, x: Tensor) -> Tensor:
     return x / block.stiffness
 
 
-def qk_inverse_scale(qk: Tensor) -> Tensor:
-    """1 / (rms(u) D^(1/4)) per head, so that normalised q and k need no further 1/sqrt(D)."""
-    root = qk.shape[-1] ** 0.5
-    return torch.rsqrt((qk * qk).sum(-1, keepdim=True) / root + root * RMS_EPS)
-
-
-def gelu(u: Tensor) -> Tensor:
-    """u/2 (1 + tanh(sqrt(2/pi) (u + 0.044715 u^3))).
-
-    Without a graph on a CPU composed of vectorised operations, which take half the time of the library's one.
-    """
-    if u.is_cuda or u.requires_grad:
-        return nn.gelu(u, approximate="tanh")
-    t = torch.addcmul(u, u, u * u, value=0.044715).mul_(GELU_SLOPE).tanh_()
-    return torch.addcmul(u, u, t).mul_(0.5)
-
-
 def mix(block: Folded, z: Tensor) -> Tensor:
-    """A(LN1 z) + M(LN2 z), shape of z.
+    """A(LN1 z) + M(LN2 z), shape of z; z may be complex.
 
-    Fused attention: exact, and first derivatives only. Second derivatives: linearise.py.
+    Fused attention on real states: exact, and first derivatives only. Second derivatives: linearise.py.
     """
     T, C = z.shape[-2:]
-    h = nn.layer_norm(z, (C,), eps=LN_EPS).reshape(-1, C)
-    p = block.project_in(h).view(-1, T, block.W_in.shape[1])
+    h = standardise(z).reshape(-1, C)
+    p = _affine(block.project_in, block.times_in, h).view(-1, T, block.W_in.shape[1])
     qkv = p[..., : 3 * C].unflatten(-1, (3, block.heads, block.head_width))
     qk, v = qkv[..., :2, :, :], qkv[..., 2, :, :]
     if block.qk_norm:
         qk = qk * qk_inverse_scale(qk)
-    attended = nn.scaled_dot_product_attention(
-        qk[..., 0, :, :].transpose(1, 2),
-        qk[..., 1, :, :].transpose(1, 2),
-        v.transpose(1, 2),
-        is_causal=True,
-        scale=1.0,
+    attended = attend(
+        qk[..., 0, :, :].transpose(1, 2), qk[..., 1, :, :].transpose(1, 2), v.transpose(1, 2)
     ).transpose(1, 2)
     hidden = gelu(p[..., 3 * C :])
     joined = torch.cat((attended.reshape(-1, C), hidden.reshape(-1, hidden.shape[-1])), dim=-1)
-    return block.project_out(joined).view(z.shape)
+    return _affine(block.project_out, block.times_out, joined).view(z.shape)
 
 
-def force(block: Folded, z: Tensor, x: Tensor) -> Tensor:
-    """F(z; x), shape of z. Pure; x may broadcast over leading dimensions of z."""
-    return torch.sub(x, z, alpha=block.stiffness) + mix(block, z)
+def _affine(
+    project: Callable[[Tensor], Tensor], times: Callable[[Tensor], Tensor], h: Tensor
+) -> Tensor:
+    """h W + b; W is real, so the imaginary part of a complex h costs one more real product."""
+    if not h.is_complex():
+        return project(h)
+    return torch.complex(project(h.real.contiguous()), times(h.imag.contiguous()))
+
+
+def force(block: Folded, z: Tensor, x: Tensor, noise: Tensor | None = None) -> Tensor:
+    """F(z; x) = x - (1 + c) z + (1 + noise) mix(z), shape of z. Pure: equal arguments, equal force.
+
+    z may be complex; x and ``noise`` (B, T, C) may broadcast over leading dimensions of z. ``noise`` is the
+    multiplicative noise of analog hardware on what it computes: one realisation, drawn by the caller, which
+    gives the same one to every use of a training step (relaxation, J and J^T, phases, parameter gradient).
+    """
+    mixed = mix(block, z)
+    if noise is not None:
+        mixed = mixed * (1 + noise)
+    return torch.sub(x, z, alpha=block.stiffness) + mixed

@@ -8,22 +8,57 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from specs.trainer_ep import EpTrainer
+
 
 class Purpose(StrEnum):
     INIT = "init"
     JACREG = "jacreg"
     HINGE = "hinge"
+    HOMEOSTASIS = "homeostasis"
+    ESTIMATE = "estimate"  # directions of the spectrum's power estimate
+    NOISE = "noise"  # of the force
+    T1 = "T1"  # length of the free phase
 
 
 def generator(
-    seed: int, step: int, purpose: Purpose, device: torch.device | str = "cpu"
+    seed: int, step: int, purpose: Purpose, device: torch.device | str = "cpu", index: int = 0
 ) -> torch.Generator:
-    """A fresh generator; equal arguments give equal numbers on one kind of device."""
-    digest = hashlib.sha256(f"{seed}/{step}/{purpose.value}".encode()).digest()
+    """A fresh generator; equal arguments give equal numbers on one kind of device.
+
+    ``index`` tells several draws of one purpose in one step apart.
+    """
+    words = (f"{seed}", f"{step}", purpose.value, *([f"{index}"] if index else []))
+    digest = hashlib.sha256("/".join(words).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def normal_like(t: Tensor, seed: int, step: int, purpose: Purpose) -> Tensor:
+def normal_like(t: Tensor, seed: int, step: int, purpose: Purpose, index: int = 0) -> Tensor:
     """N(0, 1) of the shape, type and device of ``t``."""
-    source = generator(seed, step, purpose, t.device)
+    source = generator(seed, step, purpose, t.device, index)
     return torch.randn(t.shape, generator=source, dtype=t.dtype, device=t.device)
+
+
+def force_noise(
+    settings: EpTrainer, like: Tensor, step: int | None, index: int = 0
+) -> Tensor | None:
+    """The realisation ``index`` of the force's noise in training step ``step``, of the shape of ``like`` (B, T, C).
+
+    None without `fnoise`, and outside of training (``step`` None): validation and probes see the force itself.
+    """
+    if settings.fnoise == 0 or step is None:
+        return None
+    return settings.fnoise * normal_like(like, settings.seed, step, Purpose.NOISE, index)
+
+
+def drawn_T1(settings: EpTrainer, step: int | None) -> int:
+    """T1 of training step ``step``: uniform within `random_T1`, both ends included; T1 itself outside of training.
+
+    A model whose loss is always taken after the same number of steps learns that number (STARS, arXiv 2605.26733).
+    """
+    relaxation = settings.relaxation
+    if not relaxation.random_T1 or step is None:
+        return relaxation.T1
+    low, high = relaxation.random_T1
+    source = generator(settings.seed, step, Purpose.T1)
+    return int(torch.randint(low, high + 1, (), generator=source))

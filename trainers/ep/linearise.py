@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.ep.block import GELU_SLOPE, LN_EPS, Folded, qk_inverse_scale
+from trainers.ep.block import Folded
+from trainers.ep.ops import GELU_SLOPE, LN_EPS, causal_softmax, qk_inverse_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Linearisation:
     v: Tensor  # (B, H, T, D)
     P: Tensor  # (B, H, T, T) attention weights
     slope: Tensor  # (B, T, f C) derivative of GELU
+    gain: Tensor | None = None  # (B, T, C) 1 + noise of the force; None without noise
 
     def jvp(self, w: Tensor) -> Tensor:
         """J w."""
@@ -109,11 +111,12 @@ class Linearisation:
 
     def _gather(self, attended: Tensor, hidden: Tensor) -> Tensor:
         joined = torch.cat((attended.transpose(-2, -3).flatten(-2), hidden), dim=-1)
-        return self.block.times_out(joined)
+        out = self.block.times_out(joined)
+        return out if self.gain is None else self.gain * out
 
     def _cotangents_in(self, a: Tensor) -> tuple[Tensor, Tensor]:
         C = self.block.width
-        h = self.block.back_out(a)
+        h = self.block.back_out(a if self.gain is None else self.gain * a)
         ao = h[..., :C].unflatten(-1, (self.block.heads, self.block.head_width)).transpose(-2, -3)
         return ao.contiguous(), h[..., C:] * self.slope
 
@@ -122,10 +125,10 @@ class Linearisation:
         return self._layer_norm(self.block.back_in(torch.cat((qkv, du), dim=-1)))
 
 
-def linearise(block: Folded, z: Tensor) -> Linearisation:
-    """The factors of J at ``z`` (B, T, C), which is detached."""
+def linearise(block: Folded, z: Tensor, noise: Tensor | None = None) -> Linearisation:
+    """The factors of J at ``z`` (B, T, C), which is detached, for the realisation ``noise`` of the force."""
     z = z.detach()
-    T, C = z.shape[-2:]
+    C = z.shape[-1]
     x_hat, _, rstd = torch.native_layer_norm(z, (C,), None, None, LN_EPS)
     p = block.project_in(x_hat.flatten(0, 1)).view(*z.shape[:-1], -1)
     qkv = _split_heads(p[..., : 3 * C], block.heads).contiguous()
@@ -133,8 +136,6 @@ def linearise(block: Folded, z: Tensor) -> Linearisation:
     if block.qk_norm:
         scale = qk_inverse_scale(qk)
         qk = qk * scale
-    future = torch.ones(T, T, dtype=torch.bool, device=z.device).triu(1)
-    P = torch.softmax((qk[0] @ qk[1].mT).masked_fill(future, -math.inf), dim=-1)
     return Linearisation(
         block=block,
         x_hat=x_hat,
@@ -142,8 +143,9 @@ def linearise(block: Folded, z: Tensor) -> Linearisation:
         qk=qk,
         qk_scale=scale,
         v=qkv[2],
-        P=P,
+        P=causal_softmax(qk[0] @ qk[1].mT),
         slope=gelu_slope(p[..., 3 * C :]),
+        gain=None if noise is None else 1 + noise,
     )
 
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from specs.trainer_ep import EpTrainer
+from trainers.ep.abscissa import rightmost
 from trainers.ep.block import Params
+from trainers.ep.compute.engine import PLAIN, Plain
 from trainers.ep.readout import cross_entropy
 from trainers.ep.relax import RelaxPolicy
-from trainers.ep.spectrum import Rightmost, eigenvalues, rightmost
+from trainers.ep.spectrum import Rightmost
 from trainers.ep.task import equilibrium, solve_adjoint
 
 
@@ -28,21 +30,24 @@ class Worth:
 
 @torch.no_grad()
 def worth(
-    params: Params, settings: EpTrainer, policy: RelaxPolicy, idx: Tensor, y: Tensor
+    params: Params,
+    settings: EpTrainer,
+    policy: RelaxPolicy,
+    idx: Tensor,
+    y: Tensor,
+    engine: Plain = PLAIN,
 ) -> Worth:
     """Loss and residuals on ``idx``, ``y`` (N, T), in training-sized batches."""
-    totals = torch.zeros(4, dtype=torch.float64)
+    totals = torch.zeros(4, dtype=torch.float64, device=idx.device)
     for part_idx, part_y in _batches(settings.batch, idx, y):
-        system, relaxed = equilibrium(params, settings, policy, part_idx, part_y)
-        totals += len(part_idx) * torch.tensor(
-            [
-                float(cross_entropy(system.W_h, relaxed.z, part_y)),
-                float(cross_entropy(system.W_h, relaxed.z_T1, part_y)),
-                float(relaxed.r_T1.mean()),
-                float(relaxed.r_ref.mean()),
-            ],
-            dtype=torch.float64,
+        system, relaxed = equilibrium(params, settings, policy, part_idx, part_y, engine)
+        found = (
+            cross_entropy(system.W_h, relaxed.z, part_y),
+            cross_entropy(system.W_h, relaxed.z_T1, part_y),
+            relaxed.r_T1.mean(),
+            relaxed.r_ref.mean(),
         )
+        totals += len(part_idx) * torch.stack(found).double()
     ce, ce_T1, r_T1, r_ref = (totals / len(idx)).tolist()
     return Worth(ce=ce, ce_T1=ce_T1, r_T1=r_T1, r_ref=r_ref if policy.refine else None)
 
@@ -62,7 +67,7 @@ def spectrum(params: Params, settings: EpTrainer, idx: Tensor, y: Tensor) -> Rig
     policy = RelaxPolicy.of(settings, measure=True)
     count = settings.spectrum.sequences
     system, relaxed = equilibrium(params, settings, policy, idx[:count], y[:count])
-    return rightmost(eigenvalues(system.linearise(relaxed.z_ref)))
+    return rightmost(system.linearise(relaxed.z_ref))
 
 
 def _batches(size: int, idx: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -9,12 +9,16 @@ from torch import Tensor
 
 from specs.trainer_ep import Hinge, JacobianScope
 from trainers.ep.block import Folded, force
+from trainers.ep.chosen import choose, self_jvp
+from trainers.ep.compute.engine import SelfBlocks
 from trainers.ep.linearise import Linearisation
 
 
-def residual_penalty(block: Folded, z_T1: Tensor, x: Tensor, eps: float) -> Tensor:
+def residual_penalty(
+    block: Folded, z_T1: Tensor, x: Tensor, eps: float, noise: Tensor | None = None
+) -> Tensor:
     """R_F = ||eps F(z_T1)||^2, the state held fixed. Its gradient is scaled by the caller."""
-    return (eps * force(block, z_T1.detach(), x)).square().sum()
+    return (eps * force(block, z_T1.detach(), x, noise)).square().sum()
 
 
 def jacobian_penalty(J: Linearisation, v: Tensor, scope: JacobianScope) -> Tensor:
@@ -27,6 +31,14 @@ def jacobian_penalty(J: Linearisation, v: Tensor, scope: JacobianScope) -> Tenso
     return Jt_v.square().mean()
 
 
+def homeostatic_penalty(J: Linearisation, v: Tensor) -> Tensor:
+    """mean over elements of ((J - J^T) v)^2; over v ~ N(0, I) its mean is ||J - J^T||_F^2 per element.
+
+    Laborieux & Zenke 2024 (arXiv 2309.02214). The damping is symmetric and drops out.
+    """
+    return (J.mix_jvp(v) - J.mix_vjp(v)).square().mean()
+
+
 @dataclass(frozen=True, kw_only=True)
 class HingePower:
     """The outcome of the power steps, for every token."""
@@ -34,13 +46,13 @@ class HingePower:
     v: Tensor  # (B, T, C) unit vectors per token
     growth: Tensor  # (B, T) ||v + eps J_tt v||
 
-    def re_mu(self, eps: float) -> float:
-        """(growth - 1) / eps at the worst token: an estimate of max Re mu from below."""
-        return float((self.growth.max() - 1) / eps)
+    def re_mu(self, eps: float) -> Tensor:
+        """(growth - 1) / eps at the worst token, (): an estimate of max Re mu from below."""
+        return (self.growth.max() - 1) / eps
 
-    def active(self, settings: Hinge) -> float:
-        """The fraction of tokens above the margin."""
-        return float((self.growth > hinge_threshold(settings)).double().mean())
+    def active(self, settings: Hinge) -> Tensor:
+        """Which tokens are above the margin, (B, T)."""
+        return self.growth > hinge_threshold(settings)
 
 
 def hinge_threshold(settings: Hinge) -> float:
@@ -48,20 +60,25 @@ def hinge_threshold(settings: Hinge) -> float:
 
 
 @torch.no_grad()
-def hinge_power(J: Linearisation, v: Tensor, settings: Hinge) -> HingePower:
+def hinge_power(J: SelfBlocks, v: Tensor, settings: Hinge) -> HingePower:
     """``power_steps`` times v_t <- normalise(v_t + eps J_tt v_t), then the growth once more."""
     v = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
     for _ in range(settings.power_steps):
         v = torch.add(v, J.self_jvp(v), alpha=settings.eps)
         v = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
-    return HingePower(v=v, growth=_growth(J, v, settings.eps))
+    growth = torch.linalg.vector_norm(torch.add(v, J.self_jvp(v), alpha=settings.eps), dim=-1)
+    return HingePower(v=v, growth=growth)
 
 
-def hinge_penalty(J: Linearisation, v: Tensor, settings: Hinge) -> Tensor:
-    """mean over tokens of relu(||v + eps J_tt v|| - (1 - eps margin))^2."""
-    excess = torch.relu(_growth(J, v, settings.eps) - hinge_threshold(settings))
-    return excess.square().mean()
+def hinge_penalty(
+    block: Folded, z: Tensor, power: HingePower, settings: Hinge, noise: Tensor | None = None
+) -> Tensor:
+    """mean over tokens of relu(||v + eps J_tt v|| - (1 - eps margin))^2, J at the state ``z``.
 
-
-def _growth(J: Linearisation, v: Tensor, eps: float) -> Tensor:
-    return torch.linalg.vector_norm(torch.add(v, J.self_jvp(v), alpha=eps), dim=-1)
+    The graph holds the active tokens alone, for the others add nothing; at least one must be active.
+    """
+    chosen = choose(power.active(settings))
+    v = chosen.of(power.v)
+    moved = torch.add(v, self_jvp(block, z, chosen, v, noise), alpha=settings.eps)
+    excess = torch.relu(torch.linalg.vector_norm(moved, dim=-1) - hinge_threshold(settings))
+    return (excess.square() * chosen.real).sum() / power.growth.numel()

@@ -9,22 +9,33 @@ import torch
 from torch import Tensor
 
 from specs.files import BadCheckpoint
+from specs.structure import shape_of
 from specs.trainer_ep import EpTrainer
 from trainers.ep.block import Params
 from trainers.protocol import Snapshot
 
 MODEL, EMA, OPTIMIZER = "model", "ema", "optimizer"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+SCALARS = frozenset(
+    {
+        "identity",
+        "settings",
+        "text_sha256",
+        "step",
+        "optimizer_step",
+        "jr",
+        "jr_log_residual",
+        "accepted_norm",
+        "initial_norms",
+    }
+)
+"""Every entry of a snapshot's ``scalars``."""
 
 
 def identity(settings: EpTrainer, vocabulary: int, tokenizer_hash: str) -> dict[str, Any]:
     """What must be equal for parameters to mean the same in another run."""
     return {
-        "kind": settings.kind,
-        "width": settings.width,
-        "heads": settings.heads,
-        "ffn_factor": settings.ffn_factor,
-        "context": settings.context,
+        **shape_of(settings),
         "vocabulary": vocabulary,
         "tokenizer_hash": tokenizer_hash,
     }
@@ -45,6 +56,18 @@ def moments(optimizer: torch.optim.Optimizer, params: Params) -> dict[str, Tenso
     }
 
 
+def check_keys(snapshot: Snapshot) -> None:
+    """Raise BadCheckpoint naming every entry of the state that is missing or unknown here."""
+    missing, strange = SCALARS - snapshot.scalars.keys(), snapshot.scalars.keys() - SCALARS
+    said = [
+        f"{what}: {', '.join(sorted(names))}"
+        for what, names in (("lacks", missing), ("has the unknown", strange))
+        if names
+    ]
+    if said:
+        raise BadCheckpoint(f"the checkpoint's state {'; '.join(said)}")
+
+
 def check(snapshot: Snapshot, expected: Mapping[str, Any]) -> None:
     """Raise BadCheckpoint naming every fact in which the snapshot differs from this trainer."""
     found = snapshot.scalars.get("identity")
@@ -59,6 +82,20 @@ def check(snapshot: Snapshot, expected: Mapping[str, Any]) -> None:
         raise BadCheckpoint("the checkpoint does not fit this run: " + "; ".join(wrong))
 
 
+def check_tensors(snapshot: Snapshot, like: Params) -> None:
+    """Raise BadCheckpoint unless parameters, average and, after a first update, moments are whole and finite."""
+    shapes = {name: t.shape for name, t in like._asdict().items()}
+    tensors_of(snapshot, MODEL, shapes)
+    tensors_of(snapshot, EMA, shapes)
+    if snapshot.scalars["optimizer_step"]:
+        tensors_of(snapshot, OPTIMIZER, _moment_shapes(like))
+
+
+def _moment_shapes(params: Params) -> dict[str, torch.Size]:
+    named = params._asdict().items()
+    return {f"{name}.{moment}": t.shape for name, t in named for moment in MOMENTS}
+
+
 def take(snapshot: Snapshot, stem: str, into: Params) -> None:
     """Copy the tensors of ``stem`` into ``into`` in place. Raises BadCheckpoint where one is missing or misshapen."""
     source = tensors_of(snapshot, stem, {name: t.shape for name, t in into._asdict().items()})
@@ -67,10 +104,22 @@ def take(snapshot: Snapshot, stem: str, into: Params) -> None:
             target.copy_(source[name])
 
 
+def take_moments(
+    snapshot: Snapshot, optimizer: torch.optim.Optimizer, params: Params, steps: float
+) -> None:
+    """Put Adam's moments and its ``steps`` into a fresh ``optimizer``. Raises BadCheckpoint likewise."""
+    source = tensors_of(snapshot, OPTIMIZER, _moment_shapes(params))
+    for name, tensor in params._asdict().items():
+        optimizer.state[tensor] = {
+            "step": torch.tensor(steps, device=tensor.device, dtype=torch.float32),
+            **{moment: source[f"{name}.{moment}"].to(tensor, copy=True) for moment in MOMENTS},
+        }
+
+
 def tensors_of(
     snapshot: Snapshot, stem: str, shapes: Mapping[str, torch.Size]
 ) -> Mapping[str, Tensor]:
-    """The tensors of ``stem``, proved to be exactly those named, of those shapes."""
+    """The tensors of ``stem``, proved to be exactly those named, of those shapes, and finite."""
     source = snapshot.tensors.get(stem)
     if source is None:
         raise BadCheckpoint(f"the checkpoint has no {stem} tensors")
@@ -85,4 +134,6 @@ def tensors_of(
                 f"{stem}/{name} has shape {tuple(source[name].shape)} in the checkpoint, "
                 f"{tuple(shape)} in this run"
             )
+        if not bool(source[name].isfinite().all()):
+            raise BadCheckpoint(f"{stem}/{name} of the checkpoint holds values that are not finite")
     return source

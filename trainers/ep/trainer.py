@@ -8,17 +8,19 @@ from typing import Any
 
 import torch
 
-from specs.files import BadCheckpoint
 from specs.trainer_ep import EpTrainer
 from trainers.ep import jr, measure, snapshots
 from trainers.ep.adamw import adamw
 from trainers.ep.block import Params, init
+from trainers.ep.caps import matrix_norms, read_norms
+from trainers.ep.compute.engine import engine_for
 from trainers.ep.draws import Purpose, generator
 from trainers.ep.relax import RelaxPolicy
 from trainers.ep.schedule import learning_rate
 from trainers.ep.step import StepGradient, step_gradient
 from trainers.ep.text import TextBatches
-from trainers.protocol import Evidence, NonFinite, Snapshot
+from trainers.ep.update import clip_factor, update_
+from trainers.protocol import Evidence, Snapshot
 
 
 def build(
@@ -56,12 +58,15 @@ class EpTraining:
         self._settings = settings
         self._data = data
         self._device = device
+        self._engine = engine_for(settings, device)
         self._params = Params(*(t.to(device).requires_grad_() for t in drawn))
         self._ema = _copy(self._params)
         self._optimizer = adamw(self._params, settings)
         self._jr = jr.initial(settings.jacreg)
+        self._initial_norms = matrix_norms(self._params)
         self._accepted_norm = 0.0
         self._step = 0
+        data.batch(0, 1, settings.context)  # a training part that is too short is refused here
         idx, y = data.validation(settings.validation.sequences, settings.context)
         self._validation = idx.to(device), y.to(device)
         self._evaluated: tuple[int, Mapping[str, float]] | None = None
@@ -104,11 +109,12 @@ class EpTraining:
             "device": str(self._device),
             "threads": torch.get_num_threads(),
             "dtype": str(self._params.E.dtype),
+            "compute": dict(self._engine.describe()),
             "data": dict(self._data.describe()),
         }
 
     def advance(self) -> Mapping[str, float]:
-        """One training step. Raises NonFinite where loss or total gradient is no finite number."""
+        """One training step. Raises NonFinite, naming the tensors, where a number is not finite."""
         settings = self._settings
         idx, y = self._data.batch(self._step, settings.batch, settings.context)
         result = step_gradient(
@@ -119,56 +125,53 @@ class EpTraining:
             step=self._step,
             jr=self._jr.jr,
             accepted_norm=self._accepted_norm,
+            engine=self._engine,
         )
-        self._refuse_non_finite("train/ce", result.metrics["train/ce"])
         lr = learning_rate(self._step, settings.steps, settings.optimizer)
-        norm, factor = self._apply(result, lr)
+        factor = clip_factor(result.norm, settings.optimizer.clip)
+        capped = self._move(result, lr, factor)
         self._accepted_norm = result.accepted_norm
         self._step += 1
         self._jr = jr.update(self._jr, settings.jacreg, result.r_T1, self._step)
         return {
             **result.metrics,
             "train/lr": lr,
-            "train/grad_norm": norm,
+            "train/grad_norm": result.norm,
             "train/clip_factor": factor,
+            **capped,
         }
 
-    def _apply(self, result: StepGradient, lr: float) -> tuple[float, float]:
-        """Clip the total gradient, step AdamW, average. Without any gradient nothing moves."""
-        norm = float(torch.nn.utils.get_total_norm(result.gradient))
-        self._refuse_non_finite("train/grad_norm", norm)
-        factor = min(1.0, self._settings.optimizer.clip / norm) if norm > 0 else 1.0
-        if norm == 0:
-            return norm, factor
-        for tensor, gradient in zip(self._params, result.gradient, strict=True):
-            tensor.grad = gradient * factor
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self._ema), list(self._params), 1 - self._settings.ema)
-        return norm, factor
-
-    def _refuse_non_finite(self, name: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise NonFinite(
-                f"{name} is {value} in training step {self._step + 1}", {f"train/{name}": value}
-            )
+    def _move(self, result: StepGradient, lr: float, factor: float) -> dict[str, float]:
+        """Without any gradient nothing moves."""
+        if result.norm == 0:
+            return {"train/capped": 0.0} if self._settings.weight_cap else {}
+        capped = update_(
+            self._params,
+            self._ema,
+            self._optimizer,
+            result.gradient,
+            self._settings,
+            lr=lr,
+            factor=factor,
+            initial_norms=self._initial_norms,
+        )
+        return {} if capped is None else {"train/capped": float(capped)}
 
     def evaluate(self) -> Mapping[str, float]:
         """Losses of parameters and average on the validation sequences; the average's residual."""
         settings, (idx, y) = self._settings, self._validation
         policy = RelaxPolicy.of(settings)
-        now = measure.worth(self._params, settings, policy, idx, y)
-        average = measure.worth(self._ema, settings, policy, idx, y)
-        metrics = {
+        now = measure.worth(self._params, settings, policy, idx, y, self._engine)
+        average = measure.worth(self._ema, settings, policy, idx, y, self._engine)
+        metrics: dict[str, float] = {
             "val/ce": now.ce,
             "val/ce_T1": now.ce_T1,
             "val/ce_ema": average.ce,
-            "val/bits_per_byte": now.ce / math.log(2) / self._data.bytes_per_token("validation"),
             "residual/T1_ema": average.r_T1,
         }
+        width = self._data.bytes_per_token("validation")
+        if width is not None:
+            metrics["val/bits_per_byte"] = now.ce / math.log(2) / width
         self._evaluated = self._step, metrics
         return metrics
 
@@ -180,7 +183,7 @@ class EpTraining:
         finite = self._finite()
         metrics: dict[str, float] = {}
         if finite:
-            state = measure.worth(self._params, settings, policy, *first)
+            state = measure.worth(self._params, settings, policy, *first, self._engine)
             metrics = {
                 "residual/T1": state.r_T1,
                 "residual/refined": math.nan if state.r_ref is None else state.r_ref,
@@ -221,29 +224,33 @@ class EpTraining:
             },
             scalars={
                 "identity": self._identity(),
-                "objective": self._settings.objective.value,
+                "settings": self._settings.model_dump(mode="json"),
+                "text_sha256": self._data.text_hash,
                 "step": self._step,
                 "optimizer_step": self._optimizer_step(),
                 "jr": self._jr.jr,
                 "jr_log_residual": self._jr.log_residual,
                 "accepted_norm": self._accepted_norm,
+                "initial_norms": self._initial_norms,
             },
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Continue where ``snapshot`` was taken. Weights of penalties and rates are this run's own."""
+        """Continue where ``snapshot`` was taken. Weights of penalties and rates are this run's own.
+
+        Everything is checked before anything is taken over.
+        """
         snapshots.check(snapshot, self._identity())
+        snapshots.check_keys(snapshot)
+        snapshots.check_tensors(snapshot, self._params)
         scalars = snapshot.scalars
-        missing = {"step", "optimizer_step", "jr", "jr_log_residual", "accepted_norm"} - set(
-            scalars
-        )
-        if missing:
-            raise BadCheckpoint(f"the checkpoint's state lacks: {', '.join(sorted(missing))}")
+        self._initial_norms = read_norms(scalars["initial_norms"])
         snapshots.take(snapshot, snapshots.MODEL, self._params)
         snapshots.take(snapshot, snapshots.EMA, self._ema)
         self._optimizer = adamw(self._params, self._settings)
         if scalars["optimizer_step"]:
-            self._restore_moments(snapshot, float(scalars["optimizer_step"]))
+            steps = float(scalars["optimizer_step"])
+            snapshots.take_moments(snapshot, self._optimizer, self._params, steps)
         low, high = jr.limits(self._settings.jacreg)
         self._jr = jr.JrState(
             jr=min(max(float(scalars["jr"]), low), high), log_residual=scalars["jr_log_residual"]
@@ -252,27 +259,12 @@ class EpTraining:
         self._step = int(scalars["step"])
         self._evaluated = None
 
-    def _restore_moments(self, snapshot: Snapshot, steps: float) -> None:
-        shapes = {
-            f"{name}.{moment}": tensor.shape
-            for name, tensor in self._params._asdict().items()
-            for moment in snapshots.MOMENTS
-        }
-        source = snapshots.tensors_of(snapshot, snapshots.OPTIMIZER, shapes)
-        for name, tensor in self._params._asdict().items():
-            self._optimizer.state[tensor] = {
-                "step": torch.tensor(steps, device=self._device, dtype=torch.float32),
-                **{
-                    moment: source[f"{name}.{moment}"].to(tensor, copy=True)
-                    for moment in snapshots.MOMENTS
-                },
-            }
-
     def warm_start(self, snapshot: Snapshot) -> None:
         """Take the parameters; the average starts from them, everything else anew."""
         snapshots.check(snapshot, self._identity())
         snapshots.take(snapshot, snapshots.MODEL, self._params)
         self._ema = _copy(self._params)
+        self._initial_norms = matrix_norms(self._params)
         self._evaluated = None
 
     def _identity(self) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from specs.watch import Divergence, NonFinite, Rule, Silence, Threshold
-from watchers.rules import divergence, non_finite, silence, threshold
+from specs.watch import Divergence, NonFinite, Rule, Silence, SpectrumRule, Threshold
+from watchers.rules import divergence, non_finite, silence, spectrum, threshold
 from watchers.verdict import Moment, Verdict
 from watchers.window import Window
 
@@ -23,6 +23,7 @@ JUDGES: Mapping[type[Rule], Judge] = {
     NonFinite: non_finite.judge,
     Divergence: divergence.judge,
     Silence: silence.judge,
+    SpectrumRule: spectrum.judge,
 }
 
 
@@ -35,7 +36,7 @@ def judge(rule: Rule, window: Window, moment: Moment) -> Verdict:
 def metric_of(rule: Rule) -> str | None:
     """The one metric that a rule judges; None for every metric, or none."""
     match rule:
-        case Threshold() | Divergence() | NonFinite():
+        case Threshold() | Divergence() | NonFinite() | SpectrumRule():
             return rule.metric
         case _:
             return None

@@ -8,6 +8,9 @@ sys.path.append(str(Path(__file__).parent))
 
 from common import endure, say
 
+told, tell = os.pipe()
 if os.fork() == 0:
     say("worker")
+    os.write(tell, b"1")
     endure()
+os.read(told, 1)  # it is swept as soon as this process has ended

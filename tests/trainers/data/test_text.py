@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from specs.data import TextData, Tokenizer
 from trainers.data.text import BadText, Text, default_text, load
+from trainers.data.tokenizers import ByteTokenizer
 
 SENTENCES = "".join(f"Line {n}: the quick brown fox jumps over {n * n} dogs.\n" for n in range(400))
 
@@ -119,6 +120,30 @@ def test_characters_have_their_fixed_tokens(load_text: Any) -> None:
     idx, _ = load_text(" ~\n\t€aaaaa", validation_fraction=0.1).batch(0, 200, 4)
     assert set(idx.flatten().tolist()) == {0, 94, 95, 96, ord("a") - 32}
     assert load_text().vocabulary == 97
+
+
+@given(st.text(max_size=60))
+def test_bytes_are_their_own_tokens(content: str) -> None:
+    tokenizer = ByteTokenizer()
+    assert bytes(tokenizer.encode(content).tolist()) == content.encode()
+    assert tokenizer.vocabulary == 256
+
+
+def test_a_byte_per_token_is_one(load_text: Any) -> None:
+    text = load_text("ä€" * 300 + SENTENCES, tokenizer=Tokenizer.BYTE)
+    assert text.bytes_per_token("train") == text.bytes_per_token("validation") == 1.0
+    assert text.vocabulary == 256
+
+
+def test_every_kind_of_tokenizer_has_a_hash_of_its_own(load_text: Any) -> None:
+    hashes = {load_text(**f).tokenizer_hash for f in ({}, {"tokenizer": Tokenizer.BYTE}, bpe())}
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize("kind", ["char", "byte"])
+def test_a_fixed_vocabulary_is_not_chosen(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"the {kind} tokenizer has a fixed vocabulary"):
+        TextData(tokenizer=kind, vocabulary=300)
 
 
 def test_the_hash_of_a_tokenizer_is_that_of_its_vocabulary_alone(load_text: Any) -> None:

@@ -95,6 +95,7 @@ class ToyText:
 
     seed: int = 0
     tokenizer_hash: str = "toy"
+    text_hash: str = "toy text"
     vocabulary: int = VOCABULARY
 
     def bytes_per_token(self, split: str) -> float:

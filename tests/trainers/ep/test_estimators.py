@@ -1,82 +1,46 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from specs.trainer_ep import Adjoint as AdjointSettings
-from trainers.ep.estimators.ep import antisymmetric, ep
+from tests.trainers.ep.linear import dense_adjoint, linear_system, relative, solver
+from trainers.ep.estimators.ep import ep
+from trainers.ep.estimators.exact import exact
+from trainers.ep.estimators.holomorphic import holomorphic
+from trainers.ep.estimators.nudged import antisymmetric
 from trainers.ep.estimators.rbp import rbp
 from trainers.ep.estimators.record import Best
 from trainers.ep.linearise import linearise
+from trainers.ep.norms import per_sequence_norm
 from trainers.ep.readout import cross_entropy, read
-from trainers.ep.relax import RelaxPolicy, per_sequence_norm
+from trainers.ep.relax import RelaxPolicy
 from trainers.ep.task import equilibrium, implicit_gradient, task_gradient
 
 TIGHT = {"T1": 400, "t1max": 3000, "tolerance": 1e-14, "eps": 0.3}
 
 
-@dataclass(frozen=True)
-class Linear:
-    """F(z) = A z + b on one sequence, with a constant pull: the two-phase estimate is exact at any radius."""
-
-    A: Tensor
-    b: Tensor
-    pull: Tensor
-    stiffness: float = 1.0
-
-    def force(self, z):
-        return (self.A @ z.flatten(-2)[..., None])[..., 0].unflatten(-1, z.shape[-2:]) + self.b
-
-    def ell(self, z):
-        return self.pull
-
-    def linearise(self, z):
-        return self
-
-    def jvp(self, w):
-        return self.force(w) - self.b
-
-    def vjp(self, a):
-        return (self.A.mT @ a.flatten(-2)[..., None])[..., 0].unflatten(-1, a.shape[-2:])
-
-
-def linear_system(asymmetry: float, seed: int = 0) -> Linear:
-    source = torch.Generator().manual_seed(seed)
-    n = 12
-    raw = torch.randn(n, n, generator=source, dtype=torch.float64)
-    skew = raw - raw.T
-    skew = asymmetry * skew / torch.linalg.matrix_norm(skew, 2)
-    A = -torch.eye(n, dtype=torch.float64) - 0.02 * raw @ raw.T + skew
-    b, pull = torch.randn(2, 1, 3, 4, generator=source, dtype=torch.float64)
-    return Linear(A=A, b=b, pull=pull)
-
-
-def dense_adjoint(J: Tensor, ell: Tensor) -> Tensor:
-    return torch.linalg.solve(J.T, -ell.flatten()).view(ell.shape)
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
-
-
-def solver(**fields) -> AdjointSettings:
-    return AdjointSettings(**{"max_steps": 4000, "tolerance": 1e-11, **fields})
-
-
 @pytest.mark.parametrize("asymmetry", [0.0, 1.0, 10.0])
-@pytest.mark.parametrize("estimator", [rbp, ep])
-def test_a_linear_force_is_solved_at_any_asymmetry(estimator, asymmetry):
+@pytest.mark.parametrize(
+    ("estimator", "fields"),
+    [
+        (rbp, {}),
+        (exact, {}),
+        (ep, {"anchor": "track"}),
+        (ep, {"anchor": "frozen"}),
+        (holomorphic, {"points": 4}),
+        (holomorphic, {"points": 8, "anchor": "frozen"}),
+    ],
+)
+def test_a_linear_force_is_solved_at_any_asymmetry(estimator, fields, asymmetry):
     toy = linear_system(asymmetry)
     eps = 1 / (1 + asymmetry**2)
-    z = torch.linalg.solve(toy.A, -toy.b.flatten()).view(toy.b.shape)
-    out = estimator(toy, z, solver(tolerance=1e-9, radius=0.5), eps)
+    out = estimator(toy, toy.root, solver(tolerance=1e-9, radius=0.5, **fields), eps)
     assert out.record.converged
     assert relative(out.a, dense_adjoint(toy.A, toy.pull)) < 1e-6
 
@@ -162,7 +126,7 @@ def test_the_state_of_both_phases_stays_within_the_radius(toy):
     assert max(seen) < 0.0101
 
 
-@pytest.mark.parametrize("estimator", [rbp, ep])
+@pytest.mark.parametrize("estimator", [rbp, ep, holomorphic])
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-30])
 def test_the_record_tells_the_residual_of_what_is_returned(toy, estimator, tolerance):
     t = toy()
@@ -199,8 +163,8 @@ def test_an_explosion_is_reported_and_not_converged(toy, estimator):
 
 def test_a_sequence_without_loss_gradient_needs_no_adjoint():
     toy = linear_system(1.0)
-    silent = Linear(A=toy.A, b=toy.b, pull=torch.zeros_like(toy.pull))
-    for estimator in (rbp, ep):
+    silent = replace(toy, pull=torch.zeros_like(toy.pull))
+    for estimator in (rbp, ep, holomorphic, exact):
         out = estimator(silent, torch.ones(1, 3, 4, dtype=torch.float64), solver(), 0.1)
         assert out.record.converged
         assert not out.a.any()
@@ -226,7 +190,7 @@ def test_the_implicit_gradient_is_that_of_the_loss_at_the_fixed_point(toy):
         torch.testing.assert_close(slope, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("estimator", ["rbp", "ep"])
+@pytest.mark.parametrize("estimator", ["rbp", "ep", "exact"])
 def test_a_tight_relaxation_gives_the_gradient_of_the_twin(toy, cosine, estimator):
     tight = {
         "relaxation": TIGHT | {"tolerance": 1e-9},

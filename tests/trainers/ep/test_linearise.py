@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trainers.ep.block import fold, force, gelu, mix
+from trainers.ep.block import fold, force, mix
 from trainers.ep.linearise import gelu_slope, linearise
+from trainers.ep.ops import gelu
 
 
 @pytest.mark.parametrize("qk_norm", [True, False])

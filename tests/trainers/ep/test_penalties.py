@@ -5,11 +5,14 @@ import torch
 from torch.nn.utils import get_total_norm
 
 from specs.trainer_ep import Hinge, JacobianScope
-from trainers.ep.block import embed, fold
+from trainers.ep.block import embed, fold, force
+from trainers.ep.chosen import choose, self_jvp
 from trainers.ep.linearise import linearise
 from trainers.ep.penalties import (
     hinge_penalty,
     hinge_power,
+    hinge_threshold,
+    homeostatic_penalty,
     jacobian_penalty,
     residual_penalty,
 )
@@ -52,17 +55,88 @@ def test_the_gradient_of_the_jacobian_penalty_is_its_difference(toy, scope):
     torch.testing.assert_close(slope, difference, rtol=1e-6, atol=1e-8)
 
 
-def test_the_gradient_of_the_hinge_is_its_difference_at_fixed_directions(toy):
+def test_the_gradient_of_the_homeostatic_penalty_is_its_difference(toy):
+    t = toy()
+    z, v = torch.randn_like(t.x), torch.randn_like(t.x)
+    slope, difference = slope_and_difference(
+        t, lambda p: homeostatic_penalty(linearise(fold(p, t.settings), z), v)
+    )
+    torch.testing.assert_close(slope, difference, rtol=1e-6, atol=1e-8)
+
+
+def test_the_mean_of_the_homeostatic_penalty_is_the_squared_asymmetry_per_element(toy, jacobian):
+    """Exactly so over the basis vectors; and the loss of the paper, ||Je||^2 - e J J e, is half of it."""
+    t = toy(batch=1, context=3, width=4)
+    z = torch.randn_like(t.x)
+    J, n = linearise(t.block, z), z.numel()
+    basis = torch.eye(n, dtype=z.dtype).view(n, *z.shape)
+    mean = sum(homeostatic_penalty(J, e) for e in basis)
+    dense = jacobian(lambda u: force(t.block, u, t.x), z)
+    torch.testing.assert_close(mean, (dense - dense.T).square().sum() / n)
+    paper = sum(
+        (dense @ e).square().sum() - e @ dense @ dense @ e for e in torch.eye(n, dtype=z.dtype)
+    )
+    torch.testing.assert_close(mean, 2 * paper / n)
+
+
+@pytest.mark.parametrize("fields", [{}, {"qk_norm": False}, {"damping": 0.0}])
+def test_the_gradient_of_the_hinge_is_its_difference_at_fixed_directions(toy, fields):
+    t = toy(init_scale=1.0, **fields)
+    z = t.fixed_point()
+    hinge = Hinge(ratio=1.0, margin=0.9)
+    power = hinge_power(linearise(t.block, z), torch.randn_like(z), hinge)
+    assert 0 < power.active(hinge).sum() < t.idx.numel()
+    penalty = hinge_penalty(t.block, z, power, hinge)
+    assert penalty > 0
+    slope, difference = slope_and_difference(
+        t, lambda p: hinge_penalty(fold(p, t.settings), z, power, hinge)
+    )
+    torch.testing.assert_close(slope, difference, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_the_self_blocks_of_chosen_tokens_are_those_of_all_tokens(toy, share, qk_norm, noisy):
+    t = toy(init_scale=1.0, context=9, batch=4, qk_norm=qk_norm)
+    z, v = torch.randn_like(t.x), torch.randn_like(t.x)
+    noise = 0.3 * torch.randn_like(t.x) if noisy else None
+    mask = torch.rand(t.idx.shape) < share
+    mask[2] = False
+    mask[1, 3] = True
+    chosen = choose(mask)
+    ours = self_jvp(t.block, z, chosen, chosen.of(v), noise)
+    whole = linearise(t.block, z, noise).self_jvp(v)
+    torch.testing.assert_close(ours[chosen.real], chosen.of(whole)[chosen.real])
+    assert int(chosen.real.sum()) == int(mask.sum())
+    found = torch.zeros_like(mask)
+    found[
+        chosen.sequences[:, None].expand_as(chosen.tokens)[chosen.real], chosen.tokens[chosen.real]
+    ] = True
+    assert torch.equal(found, mask)
+
+
+def test_the_hinge_over_its_active_tokens_is_the_hinge_over_all(toy):
     t = toy(init_scale=1.0)
     z = t.fixed_point()
     hinge = Hinge(ratio=1.0, margin=0.9)
-    v = hinge_power(linearise(t.block, z), torch.randn_like(z), hinge).v
-    penalty = hinge_penalty(linearise(t.block, z), v, hinge)
-    assert penalty > 0
-    slope, difference = slope_and_difference(
-        t, lambda p: hinge_penalty(linearise(fold(p, t.settings), z), v, hinge)
+    power = hinge_power(linearise(t.block, z), torch.randn_like(z), hinge)
+    assert 0 < power.active(hinge).sum() < t.idx.numel()
+
+    def of_all(params):
+        J = linearise(fold(params, t.settings), z)
+        growth = torch.linalg.vector_norm(power.v + hinge.eps * J.self_jvp(power.v), dim=-1)
+        return torch.relu(growth - hinge_threshold(hinge)).square().mean()
+
+    ours, theirs = t.leaves, t.leaves
+    mine = hinge_penalty(fold(ours, t.settings), z, power, hinge)
+    torch.testing.assert_close(mine, of_all(theirs))
+    a, b = (
+        torch.autograd.grad(loss, p.of_force, allow_unused=True, materialize_grads=True)
+        for loss, p in ((mine, ours), (of_all(theirs), theirs))
     )
-    torch.testing.assert_close(slope, difference, rtol=1e-5, atol=1e-8)
+    for one, other in zip(a, b, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("scope", list(JacobianScope))
@@ -106,8 +180,7 @@ def test_tokens_within_the_margin_are_not_penalised(toy):
     hinge = Hinge(ratio=1.0, margin=0.0)
     power = hinge_power(J, torch.randn_like(z), hinge)
     assert float(eigenvalues(J).real.max()) < 0
-    assert power.active(hinge) == 0
-    assert hinge_penalty(J, power.v, hinge) == 0
+    assert not power.active(hinge).any()
     assert power.re_mu(hinge.eps) < 0
 
 

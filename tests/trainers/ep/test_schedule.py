@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from specs.trainer_ep import Jacreg, Optimizer
 from trainers.ep import jr
@@ -47,6 +51,29 @@ def test_the_controller_moves_at_its_beat_by_a_limited_factor():
     assert weights[:4] == [0.1] * 4
     assert weights[4:9] == pytest.approx([0.12] * 5)
     assert weights[9] == pytest.approx(0.144)
+
+
+@given(
+    residuals=st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=40),
+    every=st.integers(1, 5),
+    weight=st.floats(0.01, 1.0),
+)
+def test_no_update_moves_the_weight_by_more_than_a_fifth_or_out_of_its_limits(
+    residuals, every, weight
+):
+    settings = Jacreg(weight=weight, floor=0.01, max=1.0, every=every)
+    before = [weight, *run(settings, residuals)]
+    for step, (a, b) in enumerate(pairwise(before), start=1):
+        assert 0.01 <= b <= 1.0
+        assert 1 / 1.2 - 1e-9 <= b / a <= 1.2 + 1e-9
+        assert step % every == 0 or a == b
+
+
+def test_the_controller_follows_the_mean_of_the_logarithm():
+    """A residual that swings evenly in the logarithm around its target leaves the weight where it is."""
+    settings = Jacreg(weight=0.1, floor=0.01, max=1.0, every=1, target=1e-3)
+    weights = run(settings, [1e-2, 1e-4] * 200)
+    assert weights[-1] / weights[-201] == pytest.approx(1.0, rel=0.02)
 
 
 def test_the_controller_rests_at_its_target_and_obeys_its_limits():

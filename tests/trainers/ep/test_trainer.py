@@ -4,18 +4,31 @@ import json
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 import torch
 
 from specs.files import BadCheckpoint
 from specs.trainer_ep import EpTrainer
+from trainers.data.load import load
 from trainers.ep.trainer import build
+from trainers.failure import CouldNotStart
 from trainers.protocol import NonFinite, Snapshot
 
 ALL_PENALTIES = {
     "resreg": 0.2,
     "jacreg": {"weight": 0.1, "floor": 0.01, "max": 1.0, "every": 2},
     "hinge": {"ratio": 0.3, "margin": 1.0},
+    "homeostasis": 0.1,
+}
+EVERYTHING = {
+    **ALL_PENALTIES,
+    "hinge": {"ratio": 0.3, "margin": 1.0, "every": 3},
+    "spectrum": {"estimate_every": 2},
+    "weight_cap": 1.01,
+    "fnoise": 0.05,
+    "relaxation": {"T1": 20, "t1max": 40, "random_T1": [5, 20]},
+    "optimizer": {"lr": 2e-2, "warmup": 0, "weight_decay": 0.1},
 }
 
 
@@ -37,7 +50,7 @@ def assert_same(a: Snapshot, b: Snapshot) -> None:
             assert torch.equal(tensor, b.tensors[stem][name]), f"{stem}/{name}"
 
 
-@pytest.mark.parametrize("penalties", [{}, ALL_PENALTIES], ids=["plain", "penalties"])
+@pytest.mark.parametrize("penalties", [{}, EVERYTHING], ids=["plain", "everything"])
 @pytest.mark.parametrize("estimator", ["rbp", "ep", "bptt"])
 def test_a_resumed_run_is_bit_equal_to_a_straight_one(settings, text, estimator, penalties):
     chosen = settings(estimator=estimator, ema=0.9, **penalties)
@@ -89,7 +102,8 @@ def test_every_estimator_learns_the_toy_text(settings, text, estimator):
 
 def test_metrics_are_those_that_the_settings_declare(settings, text):
     for estimator in ("rbp", "bptt"):
-        trainer = build(settings(estimator=estimator, **ALL_PENALTIES), text())
+        trainer = build(settings(estimator=estimator, **EVERYTHING), text())
+        advance(trainer, 5)
         names = set(trainer.advance()) | set(trainer.evaluate()) | set(trainer.evidence().metrics)
         assert names <= set(EpTrainer.METRICS)
 
@@ -262,3 +276,69 @@ def test_the_description_names_what_runs(settings, text):
     assert facts["parameters"] == 11 * 8 + 5 * 8 + 4 * 8 + 4 * 64 + 2 * 8 * 16 + 16 + 8 + 8 * 11
     assert facts["device"] == "cpu"
     assert json.dumps(dict(facts))
+
+
+def test_a_text_too_short_for_one_window_is_refused_before_the_first_step(settings, tmp_path):
+    """Either part: training needs context + 1 tokens, validation one more for each further sequence."""
+    path = tmp_path / "text.txt"
+    path.write_text("t" * 5 + "v" * 40)
+    chosen = settings(data={"path": str(path), "validation_fraction": 8 / 9})
+    with pytest.raises(CouldNotStart, match=r"train part has 5 tokens.*context 5 need 6"):
+        build(chosen, load(chosen.data, 0, tmp_path))
+    path.write_text("t" * 40 + "v" * 5)
+    chosen = settings(data={"path": str(path), "validation_fraction": 1 / 9})
+    with pytest.raises(CouldNotStart, match=r"validation part has 5 tokens"):
+        build(chosen, load(chosen.data, 0, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("verb", "stem", "name"),
+    [
+        ("restore", "model", "W_1"),
+        ("warm_start", "model", "E"),
+        ("restore", "ema", "ln1_gain"),
+        ("restore", "optimizer", "W_h.exp_avg_sq"),
+    ],
+)
+def test_a_checkpoint_with_a_number_that_is_none_is_refused_by_the_tensors_name(
+    settings, text, verb, stem, name
+):
+    donor = build(settings(), text())
+    donor.advance()
+    snapshot = donor.snapshot()
+    snapshot.tensors[stem][name].view(-1)[1] = math.nan
+    taker = build(settings(), text())
+    before = taker.snapshot()
+    with pytest.raises(BadCheckpoint, match=rf"{stem}/{name} .* not finite"):
+        getattr(taker, verb)(snapshot)
+    assert_same(taker.snapshot(), before)
+
+
+def test_a_run_on_token_ids_trains_and_reports_bits_only_where_they_are_known(settings, tmp_path):
+    path = tmp_path / "ids.bin"
+    (np.arange(4000) * 7 % 11).astype("<u2").tofile(path)
+    for width in (None, 4.0):
+        data = {"kind": "tokens", "path": str(path), "vocabulary": 11, "bytes_per_token": width}
+        chosen = settings(data=data)
+        trainer = build(chosen, load(chosen.data, 0, tmp_path))
+        trainer.advance()
+        m = trainer.evaluate()
+        assert ("val/bits_per_byte" in m) == (width is not None)
+        assert trainer.describe()["vocabulary"] == 11
+
+
+def test_residual_and_spectrum_are_measured_on_parameters_and_average(settings, text):
+    """Set apart by hand, each figure follows its own parameters."""
+    trainer = build(settings(checkpoints={"every": 1}), text())
+    trainer.advance()
+    m = {**trainer.evaluate(), **trainer.evidence().metrics}
+    with torch.no_grad():
+        for name in ("W_O", "W_2"):
+            getattr(trainer.ema, name).zero_()
+    n = {**trainer.evaluate(), **trainer.evidence().metrics}
+    assert n["spectrum/max_re_mu_ema"] == pytest.approx(-2.0)
+    assert n["spectrum/max_re_mu"] == m["spectrum/max_re_mu"] > -2.0
+    assert n["residual/T1"] == m["residual/T1"]
+    assert n["residual/T1_ema"] < 1e-6 < m["residual/T1_ema"]
+    assert n["val/ce"] == m["val/ce"]
+    assert n["val/ce_ema"] != m["val/ce_ema"]

@@ -1,1 +1,1 @@
-"""Three ways to the gradient of a loss at an equilibrium."""
+"""Ways to the gradient of a loss at an equilibrium: four solve for the adjoint, two unroll the relaxation."""

@@ -5,17 +5,24 @@ The twin that the equilibrium estimators are compared with: same block, start, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from specs.trainer_ep import EpTrainer
-from trainers.ep.block import Params, embed, fold, force, start
+from specs.trainer_ep import EpTrainer, Solver
+from trainers.ep.block import Folded, Params, embed, fold, force, start
 from trainers.ep.relax import Force, Relaxed, RelaxPolicy, Walk, euler, relax
 
 GRAPH_BYTES = 8 << 30
+"""For the graph on a CPU."""
+
+GPU_SHARE = 0.7
+"""Of a GPU's free memory, for the graph there."""
+
+BlockForce = Callable[[Folded, Tensor, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,37 +33,63 @@ class Unrolled:
 
 
 def bptt(
-    params: Params, settings: EpTrainer, policy: RelaxPolicy, idx: Tensor, y: Tensor
+    params: Params,
+    settings: EpTrainer,
+    policy: RelaxPolicy,
+    idx: Tensor,
+    y: Tensor,
+    noise: Tensor | None = None,
+    force: BlockForce = force,
 ) -> Unrolled:
-    """Loss gradient by unrolling. ``params`` must require grad."""
+    """Loss gradient by unrolling. ``params`` must require grad. Raises ValueError where no graph leads through.
+
+    ``force``: `trainers.ep.block.force`, or the same compiled.
+    """
+    refuse_without_graph(policy)
     block, x = fold(params, settings), embed(params, idx)
-    relaxed = relax(lambda z: force(block, z, x), start(block, x), policy, _walk(settings, policy))
-    logits = relaxed.z @ params.W_h
-    ce = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten())
+    most = policy.t1max if policy.refine else policy.T1
+    step_by_step, walk = _recomputed(steps_in_memory(settings, x.device), policy, most)
+
+    def plain(z: Tensor) -> Tensor:
+        return force(block, z, x, noise)
+
+    relaxed = relax(
+        (lambda z: _again(plain, z)) if step_by_step else plain, start(block, x), policy, walk
+    )
+    return unrolled(params, relaxed.z, y, relaxed)
+
+
+def unrolled(params: Params, z: Tensor, y: Tensor, relaxed: Relaxed) -> Unrolled:
+    """The loss at ``z`` and its gradient through whatever graph z carries."""
+    ce = torch.nn.functional.cross_entropy((z @ params.W_h).flatten(0, 1), y.flatten())
     gradient = torch.autograd.grad(ce, params)
     return Unrolled(
         gradient=gradient,
         ce=ce.detach(),
-        relaxed=Relaxed(
-            z_T1=relaxed.z_T1.detach(),
-            z_ref=relaxed.z_ref.detach(),
-            r_T1=relaxed.r_T1,
-            r_ref=relaxed.r_ref,
-            steps=relaxed.steps,
-            hit_cap=relaxed.hit_cap,
-            objective=relaxed.objective,
-        ),
+        relaxed=replace(relaxed, z_T1=relaxed.z_T1.detach(), z_ref=relaxed.z_ref.detach()),
     )
 
 
-def _walk(settings: EpTrainer, policy: RelaxPolicy) -> Walk:
-    """Plain steps where the graph of all of them fits GRAPH_BYTES, else recomputed segments."""
-    most = policy.t1max if policy.refine else policy.T1
-    segment = max(1, GRAPH_BYTES // graph_bytes_per_step(settings))
-    if segment >= most:
-        return euler
+def refuse_without_graph(policy: RelaxPolicy) -> None:
+    """Anderson's mixtures are taken without a graph: differentiated, they would give zero, silently."""
+    if policy.solver is not Solver.EULER:
+        raise ValueError(
+            f"bptt and bptt_tail differentiate Euler steps; relaxation.solver is {policy.solver.value}"
+        )
 
-    def segmented(force: Force, z: Tensor, eps: float, steps: int) -> Tensor:
+
+def _recomputed(segment: int, policy: RelaxPolicy, most: int) -> tuple[bool, Walk]:
+    """How to keep the graph of ``most`` steps in memory, which has room for ``segment`` of them: as it is, in segments, or force by force.
+
+    Adaptive steps choose their size by the force that they take, so they are recomputed one by one.
+    """
+    if segment >= most:
+        return False, euler
+    return (True, euler) if policy.adaptive else (False, _segmented(segment))
+
+
+def _segmented(segment: int) -> Walk:
+    def walk(force: Force, z: Tensor, eps: float, steps: int) -> Tensor:
         for first in range(0, steps, segment):
             count = min(segment, steps - first)
             z = checkpoint(
@@ -64,7 +97,23 @@ def _walk(settings: EpTrainer, policy: RelaxPolicy) -> Walk:
             )
         return z
 
-    return segmented
+    return walk
+
+
+def _again(force: Force, z: Tensor) -> Tensor:
+    """F(z), computed once more in the backward pass."""
+    f: Tensor = checkpoint(force, z, use_reentrant=False, preserve_rng_state=False)
+    return f
+
+
+def steps_in_memory(settings: EpTrainer, device: torch.device) -> int:
+    """Steps whose graph fits the memory that it may take, one at least."""
+    room: float = GRAPH_BYTES
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        room = GPU_SHARE * (free + unused)
+    return max(1, int(room / graph_bytes_per_step(settings)))
 
 
 def graph_bytes_per_step(settings: EpTrainer) -> int:

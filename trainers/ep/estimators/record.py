@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from trainers.ep.relax import per_sequence_norm
+from trainers.ep.norms import per_sequence_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +18,14 @@ class AdjointRecord:
     r_adj: Tensor
     steps: int  # applications of J^T
     converged: bool  # the largest r_adj is within the tolerance
+    fell_back: bool | None = (
+        None  # `holomorphic` had to do with two phases; None: another estimator
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adjoint:
-    a: Tensor  # (B, T, C)
+    a: Tensor  # (B, T, C), in the arithmetic that found it
     record: AdjointRecord
 
 
@@ -55,3 +59,14 @@ def adjoint_residual(Jt_a: Tensor, ell: Tensor) -> Tensor:
     """||J^T a + ell|| / ||ell|| per sequence; zero where ell is zero, for then a = 0 is exact."""
     size = per_sequence_norm(ell)
     return torch.where(size == 0, torch.zeros_like(size), per_sequence_norm(Jt_a + ell) / size)
+
+
+def worst_of(records: Sequence[AdjointRecord]) -> AdjointRecord:
+    """The record of a mean of estimates: no better than the worst of them. Steps add up."""
+    fell_back = [r.fell_back for r in records if r.fell_back is not None]
+    return AdjointRecord(
+        r_adj=torch.stack([r.r_adj for r in records]).amax(0),
+        steps=sum(r.steps for r in records),
+        converged=all(r.converged for r in records),
+        fell_back=any(fell_back) if fell_back else None,
+    )

@@ -1,0 +1,40 @@
+"""What follows from an event: records that change, orders for the shells, notes for the event log. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from campaign.orders import AnyOrder
+from campaign.state import AnyRecord, RunId, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    records: tuple[AnyRecord, ...] = ()
+    orders: tuple[AnyOrder, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def then(self, state: State, other: Decision) -> Decision:
+        """Both, in order; a later record of the same thing takes the place of the earlier."""
+        del state
+        return merged((self, other))
+
+
+NOTHING = Decision()
+
+
+def merged(decisions: Iterable[Decision]) -> Decision:
+    """All of them, in order."""
+    records: tuple[AnyRecord, ...] = ()
+    orders: tuple[AnyOrder, ...] = ()
+    notes: tuple[str, ...] = ()
+    for decision in decisions:
+        records += decision.records
+        orders += decision.orders
+        notes += decision.notes
+    return Decision(records=records, orders=orders, notes=notes)
+
+
+def who(run: RunId) -> str:
+    return f"{run[0]}/{run[1]}"

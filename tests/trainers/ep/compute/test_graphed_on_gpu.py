@@ -1,0 +1,109 @@
+"""CUDA graphs, compilation and TF32 products against the plain system. Needs an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from specs.trainer_ep import EpTrainer
+from trainers.ep.block import Params, init, start
+from trainers.ep.compute.engine import PLAIN, engine_for
+from trainers.ep.relax import RelaxPolicy, euler
+from trainers.ep.task import equilibrium, solve_adjoint, task_gradient
+
+pytestmark = pytest.mark.gpu
+
+WAYS = {
+    "graphs": ({"cuda_graphs": True}, 1e-5),
+    "compiled": ({"compile": True}, 1e-5),
+    "3xtf32": ({"products": "3xtf32"}, 1e-5),
+    "early TF32": ({"tf32_steps": 20}, 1e-4),
+}
+
+
+def settings(compute: dict[str, Any], **more: Any) -> EpTrainer:
+    given = {
+        "width": 64, "heads": 4, "context": 32, "batch": 8, "init_scale": 0.3, "resreg": 0.2,
+        "relaxation": {"T1": 65, "t1max": 120, "tolerance": 1e-7},
+        "adjoint": {"max_steps": 60, "tolerance": 1e-6},
+    }  # fmt: skip
+    return EpTrainer(kind="ep", compute=compute, **given | more)
+
+
+def drawn(of: EpTrainer, seed: int = 0) -> tuple[Params, torch.Tensor, torch.Tensor]:
+    source = torch.Generator().manual_seed(seed)
+    params = Params(*(t.cuda().requires_grad_() for t in init(of, 97, source)))
+    words = torch.randint(97, (of.batch, of.context + 1), generator=source).cuda()
+    return params, words[:, :-1].contiguous(), words[:, 1:].contiguous()
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_reaches_the_plain_state_and_the_plain_adjoint(way: str) -> None:
+    compute, near = WAYS[way]
+    of = settings(compute)
+    params, idx, y = drawn(of)
+    policy = RelaxPolicy.of(of)
+    plain, expected = equilibrium(params, of, policy, idx, y, PLAIN)
+    engine = engine_for(of, torch.device("cuda"))
+    assert engine is not PLAIN
+    for _ in range(2):  # captured, then replayed
+        system, found = equilibrium(params, of, policy, idx, y, engine)
+        assert found.steps == expected.steps
+        assert relative(found.z_ref, expected.z_ref) <= near
+        a = solve_adjoint(system, found.z, of)
+        assert relative(a.a, solve_adjoint(plain, expected.z, of).a) <= 10 * near
+
+
+def test_a_replay_follows_new_weights_inputs_and_shapes() -> None:
+    of = settings({})
+    engine = engine_for(of, torch.device("cuda"))
+    for seed, batch in ((0, 8), (1, 8), (2, 3), (3, 8)):
+        params, idx, y = drawn(of.model_copy(update={"batch": batch}), seed)
+        policy = RelaxPolicy.of(of)
+        _, expected = equilibrium(params, of, policy, idx, y, PLAIN)
+        _, found = equilibrium(params, of, policy, idx, y, engine)
+        assert relative(found.z_T1, expected.z_T1) <= 1e-5
+
+
+def test_what_a_replay_returned_is_not_overwritten_by_the_next() -> None:
+    of = settings({})
+    params, idx, y = drawn(of)
+    with torch.no_grad():
+        system, _ = equilibrium(
+            params, of, RelaxPolicy.of(of), idx, y, engine_for(of, torch.device("cuda"))
+        )
+        z = start(system.block, system.x)
+        kept = system.force(z)
+        before = kept.clone()
+        system.force(2 * z)
+        assert torch.equal(kept, before)
+
+
+def test_early_steps_are_taken_in_tf32() -> None:
+
+    of = settings({"tf32_steps": 40})
+    params, idx, y = drawn(of)
+    with torch.no_grad():
+        system, _ = equilibrium(
+            params, of, RelaxPolicy.of(of), idx, y, engine_for(of, torch.device("cuda"))
+        )
+        z = start(system.block, system.x)
+        in_tf32 = system.walk(system.force, z, 0.1, 40)
+        in_float32 = euler(system.force, z, 0.1, 40)
+    assert 1e-7 < relative(in_tf32, in_float32) < 1e-2, "TF32 was used, and only TF32"
+
+
+@pytest.mark.parametrize("estimator", ["rbp", "ep"])
+def test_the_gradient_of_a_step_is_the_plain_one(estimator: str) -> None:
+    of = settings({}, estimator=estimator)
+    params, idx, y = drawn(of)
+    plain = task_gradient(params, of, idx, y)
+    graphed = task_gradient(params, of, idx, y, engine_for(of, torch.device("cuda")))
+    for ours, theirs in zip(graphed.gradient, plain.gradient, strict=True):
+        assert relative(ours, theirs) <= 1e-3 or float(theirs.norm()) < 1e-6

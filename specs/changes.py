@@ -56,15 +56,15 @@ def changed(run: Table, changes: Mapping[str, Entry]) -> tuple[Table, list[SpecE
 def _structural(kind: str, parts: tuple[str, ...], place: Place) -> SpecError | None:
     """A change of what the run's checkpoints hold: the trainer would refuse to restore them."""
     structure = STRUCTURES.get(kind)
-    if structure is None or parts[0] != "trainer":
+    field = None if structure is None else structure.fixing(parts[1:])
+    if structure is None or field is None or parts[0] != "trainer":
         return None
-    if len(parts) > 1 and parts[1] not in structure.fixed:
-        return None
+    named = parts[: 1 + len(field.split("."))]
     decided = [f"{field} decides {what}" for field, what in structure.decides.items()]
     model = f"{', '.join(structure.fixed)} cannot change" + "".join(f" ({why})" for why in decided)
     return at(
         place,
-        got=f"a change of {'.'.join(parts[:2]) if len(parts) > 1 else 'the whole trainer'}",
+        got=f"a change of {'.'.join(named) if len(parts) > 1 else 'the whole trainer'}",
         allowed=f"the run goes on from a checkpoint of this model: {model}",
         hint=f"may be changed: all but trainer, and of it {_free(kind)}",
     )

@@ -93,7 +93,7 @@ def check_shapes(
         if leaf is None or source is None:
             continue
         for field, there, here in differing(source.trainer, spec.trainer):
-            own = runs[name].get("trainer", field)
+            own = runs[name].get("trainer", *field.split("."))
             errors.append(
                 at(
                     own.place if isinstance(own, Leaf) else leaf.place,

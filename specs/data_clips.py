@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from specs.base import Listed, Model, Number
 
@@ -49,4 +49,11 @@ class ClipData(Model):
     validation_fraction: Number = Field(default=0.1, gt=0, lt=0.9)
 
 
-AnyClips = Annotated[PuckData | ClipData, Field(discriminator="kind")]
+def _puck_unless_told(value: object) -> object:
+    """``kind`` may be left out for the puck."""
+    return {"kind": "puck", **value} if isinstance(value, dict) else value
+
+
+AnyClips = Annotated[
+    PuckData | ClipData, Field(discriminator="kind"), BeforeValidator(_puck_unless_told)
+]

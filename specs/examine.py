@@ -20,6 +20,7 @@ from specs.overrides import DEFAULTS, Override, apply_overrides
 from specs.run import RunSpec
 from specs.trainer_command import CommandTrainer
 from specs.trainer_ep import EpTrainer
+from specs.trainer_hope import HopeTrainer
 from specs.tree import Entry, Items, Leaf, Table, plain
 
 PATHS = (
@@ -196,4 +197,7 @@ def _measured_by_program(trainer: Table) -> Measured | None:
     return Measured(kind="command", metrics=(*program.METRICS, *declared), complete=bool(declared))
 
 
-_MEASURED = {"ep": Measured(kind="ep", metrics=EpTrainer.METRICS, complete=True)}
+_MEASURED = {
+    "ep": Measured(kind="ep", metrics=EpTrainer.METRICS, complete=True),
+    "hope": Measured(kind="hope", metrics=HopeTrainer.METRICS, complete=True),
+}

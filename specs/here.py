@@ -18,6 +18,7 @@ from specs.errors import Place, SpecError, at, gather, show
 from specs.run import CampaignSpec
 from specs.trainer_command import CommandTrainer
 from specs.trainer_ep import EpTrainer
+from specs.trainer_hope import HopeTrainer
 from specs.tree import Items, Table
 
 _PROBED_BYTES = 65_536
@@ -37,6 +38,8 @@ def check_here(
         tree = (runs or {}).get(name, Table(place=Place(source=f"run {name}")))
         if isinstance(run.trainer, CommandTrainer):
             errors = _command(run.trainer, tree, environ)
+        elif isinstance(run.trainer, HopeTrainer):
+            errors = _clips(run.trainer, tree)
         else:
             errors = _data(run.trainer, tree)
         found += [(name, error) for error in errors]
@@ -81,6 +84,18 @@ def _executable(program: str, cwd: Path, path: str) -> bool:
 
 def _looked_in(program: str, cwd: Path, path: str) -> str:
     return str(cwd) if os.sep in program else f"PATH: {path}"
+
+
+def _clips(trainer: HopeTrainer, tree: Table) -> Iterator[SpecError]:
+    """A folder of clips; the trainer looks into it."""
+    path = trainer.data.path
+    if path is not None and not Path(path).is_dir():
+        yield at(
+            _place(tree, "trainer", "data", "path"),
+            got=f"no such directory: {show(path)}",
+            allowed="must be a folder of clips on this machine",
+            hint="give it with --set defaults.trainer.data.path=DIR",
+        )
 
 
 def _data(trainer: EpTrainer, tree: Table) -> Iterator[SpecError]:

@@ -12,11 +12,12 @@ from specs.errors import WrongField
 from specs.resources import Limits, Resources, Retry, Start
 from specs.trainer_command import CommandTrainer
 from specs.trainer_ep import EpTrainer
+from specs.trainer_hope import HopeTrainer
 from specs.watch import AnyRule, Certify, rule_name
 
 SCHEMA_VERSION = 1
 
-AnyTrainer = Annotated[EpTrainer | CommandTrainer, Field(discriminator="kind")]
+AnyTrainer = Annotated[EpTrainer | HopeTrainer | CommandTrainer, Field(discriminator="kind")]
 
 
 class RunSpec(Model):

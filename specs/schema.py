@@ -15,11 +15,12 @@ from specs.watch import AnyRule
 
 _RUN = {"anyOf": [{"$ref": "#/definitions/RunSpec"}, {"type": "null"}]}
 _PARTIAL = {"defaults", "profiles", "runs"}
-_BOUNDS = {
+_WORDS = {
     "gt": "exclusiveMinimum",
     "ge": "minimum",
     "lt": "exclusiveMaximum",
     "le": "maximum",
+    "prefixItems": "items",
 }
 _DROPPED = {"title", "discriminator"}
 _LITERAL = {"default", "enum", "const", "required", "pattern", "description"}
@@ -86,7 +87,7 @@ def _draft7(schema: Any) -> Any:
         return [_draft7(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    words = {str(_BOUNDS.get(k, k)): value for k, value in schema.items() if k not in _DROPPED}
+    words = {str(_WORDS.get(k, k)): value for k, value in schema.items() if k not in _DROPPED}
     if "discriminator" in schema:
         # without the fields that tell its members apart, a partial trainer may fit several of them
         words["anyOf"] = words.pop("oneOf")

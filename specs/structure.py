@@ -6,8 +6,9 @@ here, where the change is written. A new trainer kind needs its row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 @dataclass(frozen=True, kw_only=True)
 class Structure:
     """``shape``: fields that a checkpoint holds as they are, beside ``kind``. ``decides``: fields that it
-    does not hold, with what they decide of it.
+    does not hold, with what they decide of it. A field within another is a dotted path.
     """
 
     shape: tuple[str, ...] = ()
@@ -27,11 +28,43 @@ class Structure:
         """All that must stay while a run goes on from its checkpoints."""
         return ("kind", *self.shape, *self.decides)
 
+    def fixing(self, path: Sequence[str]) -> str | None:
+        """The first of these fields that is the one at ``path``, holds it, or lies within it."""
+        for name in self.fixed:
+            if all(a == b for a, b in zip(name.split("."), path, strict=False)):
+                return name
+        return None
+
 
 STRUCTURES: Mapping[str, Structure] = {
     "ep": Structure(
         shape=("width", "heads", "ffn_factor", "context"),
         decides={"data": "the vocabulary and the tokenizer"},
+    ),
+    "hope": Structure(
+        shape=(
+            "model.pattern",
+            "model.width",
+            "model.heads",
+            "model.mlp_ratio",
+            "model.rope",
+            "model.memories.mult",
+            "model.cms.mults",
+            "model.spatial_mixing",
+            "model.temporal_embeddings",
+            "context",
+            "data.grid",
+            "data.feature_width",
+        ),
+        decides={
+            "data": "the clips",
+            "continual": "the phases",
+            "batch": "the steps of a phase",
+            "accumulate": "likewise",
+            "optimizer.kind": "what is remembered of gradients",
+            "optimizer.m3_form": "likewise",
+            "model.cms.update_every": "which gradients are held back",
+        },
     ),
     "command": Structure(),
 }
@@ -42,7 +75,7 @@ def shape_of(trainer: BaseModel) -> dict[str, Any]:
     """``kind`` and the fields of its shape, with their values."""
     kind: str = getattr(trainer, "kind")  # noqa: B009 - declared by every trainer, not by the base
     fields = ("kind", *STRUCTURES[kind].shape)
-    return {name: getattr(trainer, name) for name in fields}
+    return {name: attrgetter(name)(trainer) for name in fields}
 
 
 def differing(source: BaseModel, trainer: BaseModel) -> list[tuple[str, Any, Any]]:

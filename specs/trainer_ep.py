@@ -235,6 +235,12 @@ class EpTrainer(Model):
             yield from self._only_at_a_fixed_point()
         if self.estimator not in (Estimator.BPTT, Estimator.BPTT_TAIL):
             yield from self._of_another_estimator()
+        elif self.relaxation.solver is Solver.ANDERSON:
+            yield WrongField(
+                ("relaxation.solver", "estimator"),
+                f"relaxation.solver is anderson, but {self.estimator} differentiates the Euler steps "
+                "that it takes: use solver euler",
+            )
         yield from self._empty_tail()
         if self.compute.tf32_steps >= self.relaxation.T1:
             yield WrongField(
@@ -255,6 +261,7 @@ class EpTrainer(Model):
             ("relaxation.solver", self.relaxation.solver is not Solver.EULER),
             ("compute.tf32_steps", self.compute.tf32_steps > 0),
             ("relaxation.random_T1", bool(self.relaxation.random_T1)),
+            ("relaxation.adaptive", self.relaxation.adaptive),
         ):
             if on:
                 yield WrongField(

@@ -230,7 +230,21 @@ class Continual(Model):
     task_lr: Number = Field(default=5e-5, gt=0, le=10)
     replay: Replay = Replay()
     held_out: int = Field(default=100, ge=1, description="clips a task, never trained on")
-    eval_writes: Annotated[tuple[Literal["on", "off"], ...], Listed] = ("on", "off")
+    eval_writes: Annotated[tuple[Literal["on", "off"], ...], Listed] = Field(
+        default=("on", "off"), min_length=1
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _each_once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({task for task in tasks if tasks.count(task) > 1})
+        if twice or "base" in tasks or not tasks:
+            raise ValueError(
+                f"names {', '.join(twice)} twice"
+                if twice
+                else "base comes first by itself: name one or more other tasks"
+            )
+        return tasks
 
 
 class HopeValidation(Model):
@@ -257,6 +271,8 @@ class HopeTrainer(Model):
         "val/rollout",
         "val/jump",
         "val/jump_frozen",
+        "val/last",
+        "val/last_frozen",
         "train/lr",
         "train/grad_norm",
         "train/clip_factor",
@@ -279,7 +295,9 @@ class HopeTrainer(Model):
     continual: Continual | None = None
     context: int = Field(default=7, ge=1, le=1024, description="frames T that a prediction may see")
     batch: int = Field(default=16, ge=1, le=65536)
-    accumulate: int = Field(default=1, ge=1, le=1024, description="batches summed for one step")
+    accumulate: int = Field(
+        default=1, ge=1, le=1024, description="batches in one step; their mean counts"
+    )
     steps: int | None = Field(
         default=None, ge=1, description="of a run without `continual`, whose epochs decide there"
     )
@@ -302,12 +320,43 @@ class HopeTrainer(Model):
             )
         if self.losses.jump > 0 and self.losses.jump_last > self.context:
             raise WrongField(
-                ("losses", "context"),
+                ("losses.jump_last", "context"),
                 f"losses.jump_last ({self.losses.jump_last}) is above context ({self.context})",
             )
         if self.losses.rollout > 0 and self.losses.rollout_frames > self.context:
             raise WrongField(
-                ("losses", "context"),
+                ("losses.rollout_frames", "context"),
                 f"losses.rollout_frames ({self.losses.rollout_frames}) is above context ({self.context})",
+            )
+        if self.losses.rollout > 0 and self.losses.context_frames > self.losses.rollout_frames:
+            raise WrongField(
+                ("losses.context_frames", "losses.rollout_frames"),
+                f"losses.context_frames ({self.losses.context_frames}) is above "
+                f"losses.rollout_frames ({self.losses.rollout_frames})",
+            )
+        if self.context >= self.data.frames:
+            raise WrongField(
+                ("context", "data.frames"),
+                f"context ({self.context}) and the frame after it need data.frames of at least "
+                f"{self.context + 1}, not {self.data.frames}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_replay(self) -> HopeTrainer:
+        if self.continual is None or self.continual.replay.buffer == 0:
+            return self
+        replay, tasks = self.continual.replay, len(self.continual.tasks)
+        if not 0 < round(replay.fraction * self.batch) < self.batch:
+            raise WrongField(
+                ("continual.replay.fraction", "batch"),
+                f"continual.replay.fraction ({replay.fraction:g}) of a batch of {self.batch} leaves no clip "
+                "to replay, or none to learn",
+            )
+        if replay.buffer < tasks:
+            raise WrongField(
+                ("continual.replay.buffer", "continual.tasks"),
+                f"continual.replay.buffer ({replay.buffer}) must have room for a clip of each of "
+                f"{tasks} tasks",
             )
         return self

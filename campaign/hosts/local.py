@@ -26,6 +26,8 @@ from specs.files import SCHEMA, AttemptFiles, fsync_dir, write_json
 
 START_DEADLINE = 30.0
 REAP_PATIENCE = 300.0
+DYING = 2.0
+"""Seconds in which a process that is as good as dead lets go of its locks."""
 """Seconds to wait for somebody else's ladder over the same attempt."""
 
 _LOG_TAIL = 2000
@@ -139,7 +141,7 @@ class LocalHost:
         ):  # late: a slow disk; or it is proved unstarted
             return
         why = f"the shim of {files.root} died at once: {_tail(files.log)}"
-        if self._give_up(files, why):
+        if self._give_up(files, why, patience=DYING):
             raise StartFailed(why)
 
     def prove_unstarted(self, directory: str) -> bool:
@@ -150,11 +152,14 @@ class LocalHost:
         """
         return self._give_up(AttemptFiles(root=Path(directory)), NEVER_CAME_UP)
 
-    def _give_up(self, files: AttemptFiles, why: str) -> bool:
-        """``why`` stands in unstarted.json, so that whoever reads the files says what the store says."""
+    def _give_up(self, files: AttemptFiles, why: str, *, patience: float = 0.0) -> bool:
+        """``why`` stands in unstarted.json, so that whoever reads the files says what the store says.
+
+        ``patience``: seconds that a holder of the attempt's lock is given to let go.
+        """
         files.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with locks.holding(files.kill_lock):
+            with locks.holding(files.kill_lock, patience=patience):
                 if files.pid.exists() or files.exit.exists():
                     return False
                 if not files.unstarted.exists():

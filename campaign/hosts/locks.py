@@ -89,13 +89,24 @@ def keep_directory(path: Path) -> int:
 
 
 @contextmanager
-def holding(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path`` for a while. Raises Held at once."""
-    fd = take(path)
+def holding(path: Path, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock of ``path`` for a while. Raises Held where it is not free within ``patience`` seconds."""
+    fd = _take_within(path, patience)
     try:
         yield
     finally:
         os.close(fd)
+
+
+def _take_within(path: Path, patience: float) -> int:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return take(path)
+        except Held:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(_PAUSE)  # the kernel has no lock with a deadline
 
 
 def is_held(path: Path) -> bool:

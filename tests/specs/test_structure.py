@@ -20,14 +20,33 @@ def kind_of(model: type[BaseModel]) -> str:
 TRAINERS = {kind_of(model): model for model in models_in(AnyTrainer)}
 
 
+def has(model: type[BaseModel], path: list[str]) -> bool:
+    """Whether a field, or a field within it, is there in the model or in each of those it may be."""
+    field = model.model_fields.get(path[0])
+    if field is None or len(path) == 1:
+        return field is not None
+    return all(has(below, path[1:]) for below in direct(field.annotation))
+
+
+def direct(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in direct(part)]
+
+
 def test_every_trainer_has_its_structure_and_names_fields_that_it_has() -> None:
     assert TRAINERS.keys() <= STRUCTURES.keys()
     for kind, model in TRAINERS.items():
-        assert set(STRUCTURES[kind].fixed) <= model.model_fields.keys()
+        for field in STRUCTURES[kind].fixed:
+            assert has(model, field.split(".")), field
 
 
 def ep(**fields: object) -> BaseModel:
     return RunSpec.model_validate({"trainer": {"kind": "ep", **fields}}).trainer
+
+
+def hope(**fields: object) -> BaseModel:
+    return RunSpec.model_validate({"trainer": {"kind": "hope", "steps": 1, **fields}}).trainer
 
 
 PROGRAM = RunSpec.model_validate({"trainer": {"kind": "command", "argv": ["true"]}}).trainer
@@ -40,6 +59,12 @@ PROGRAM = RunSpec.model_validate({"trainer": {"kind": "command", "argv": ["true"
         (ep(), ep(resreg=0.1, batch=2), []),
         (ep(width=64), ep(width=32), [("width", 64, 32)]),
         (ep(context=8, heads=2), ep(context=9, heads=4), [("heads", 2, 4), ("context", 8, 9)]),
+        (hope(), hope(losses={"jump": 0.5}, model={"memories": {"alpha_offset": 4}}), []),
+        (
+            hope(),
+            hope(model={"pattern": "T"}, data={"grid": [4, 4]}),
+            [("model.pattern", "HHHHHH", "T"), ("data.grid", (16, 16), (4, 4))],
+        ),
         (PROGRAM, ep(), [("kind", "command", "ep")]),
         (ep(), PROGRAM, []),
     ],

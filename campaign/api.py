@@ -31,6 +31,7 @@ from campaign.views import Reader
 if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from campaign.alerting import SinkTest
     from campaign.checks.finding import Finding
+    from campaign.clip_making import EncodeClips, Made, MakeClips, Progress
     from campaign.config import Config
     from campaign.going_down import Down
     from campaign.looking import Gpus
@@ -321,6 +322,27 @@ class Client:
         except NotFound as error:
             raise NotFound(f"{given} is no directory, and {error}") from error
         return probing.pick(found, which, self.checkpoints("/".join(found)))
+
+    def write_clips(
+        self,
+        ask: MakeClips | EncodeClips,
+        *,
+        device: str = "cpu",
+        progress: Progress = lambda task, at, of: None,
+    ) -> tuple[Made, ...]:
+        """Clips for the HOPE trainer, one row a task; clips that are there already are kept.
+
+        Raises BadClipOrder, NotFound, WrongState, ClipsFailed.
+        """
+        from campaign import clip_making, probing
+        from campaign.hosts.factory import host_name, usable_cpus
+
+        rows = () if device == probing.CPU else self.gpus().rows
+        at = probing.place(device, rows, host=host_name())
+        if at.told:
+            self._tell(at.told)
+        threads = min(usable_cpus(), probing.MOST_THREADS)
+        return clip_making.write(ask, at, threads=threads, progress=progress)
 
     # ------------------------------------------------------------ MLflow
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from campaign.errors import WrongState
 from campaign.gpus.resolve import resolve
 from campaign.preparing import Known, Read
-from campaign.sizes import other_profiles, ratio, size_of, work_of
+from campaign.sizes import other_profiles, ratio, size_of, steps_of, work_of
 from campaign.state import Campaign
 from campaign.store import Known as Before
 from campaign.store import Store
@@ -120,7 +120,7 @@ def size(read: Read) -> Size:
     for name, other in other_profiles(read.text, read.profile, Path.cwd()).items():
         parts = (size_of(other), ratio(work_of(other), work))
         others[name] = "; ".join(part for part in parts if part)
-    steps = sum(run["trainer"].get("steps", 0) for run in runs)
+    steps = sum(steps_of(run["trainer"]) or 0 for run in runs)
     return Size(text=size_of(runs), steps=steps, others=others)
 
 
@@ -157,7 +157,7 @@ def _planned(name: str, run: RunSpec, record: Campaign, known: Known) -> Planned
         run=name,
         trainer=trainer.kind,
         start="scratch" if warm is None else f"warm from {warm.run} ({warm.checkpoint})",
-        steps=None if isinstance(trainer, CommandTrainer) else trainer.steps,
+        steps=steps_of(trainer.model_dump(mode="json")),
         gpus=run.resources.gpus,
         cpus=run.resources.cpus,
         devices=_candidates(run, known),

@@ -14,6 +14,10 @@ TASKS = (
 """The base physics of the puck, and its five shifts."""
 
 
+Side = Annotated[int, Field(ge=1, le=256)]
+Grid = Annotated[tuple[Side, Side], Listed]
+
+
 class PuckData(Model):
     """A puck on a table, made by us: rendered, then encoded by a fixed random patch encoder."""
 
@@ -24,9 +28,7 @@ class PuckData(Model):
     )
     clips: int = Field(default=1000, ge=2, le=1_000_000, description="of the base task")
     task_clips: int = Field(default=200, ge=2, le=1_000_000, description="of each other task")
-    grid: Annotated[tuple[int, int], Listed] = Field(
-        default=(16, 16), description="patches of a frame, down and across"
-    )
+    grid: Grid = Field(default=(16, 16), description="patches of a frame, down and across")
     feature_width: int = Field(default=1024, ge=4, le=65536)
     frames: int = Field(
         default=8, ge=2, le=64, description="encoded frames; two are rendered for each"
@@ -41,7 +43,7 @@ class ClipData(Model):
 
     kind: Literal["clips"]
     path: str
-    grid: Annotated[tuple[int, int], Listed] = (16, 16)
+    grid: Grid = (16, 16)
     feature_width: int = Field(default=1024, ge=4, le=65536)
     frames: int = Field(default=8, ge=2, le=64)
     clips: int | None = Field(default=None, ge=2, description="first so many of the base task")
@@ -57,3 +59,15 @@ def _puck_unless_told(value: object) -> object:
 AnyClips = Annotated[
     PuckData | ClipData, Field(discriminator="kind"), BeforeValidator(_puck_unless_told)
 ]
+
+
+def training_clips(settings: AnyClips, task: str, held_out: int) -> int | None:
+    """How many clips of a task are learnt from, of those that are neither held out nor for validation.
+
+    None where only the folder itself knows how many there are.
+    """
+    clips = settings.clips if task == TASKS[0] else settings.task_clips
+    if clips is None or isinstance(settings, ClipData):
+        return None
+    rest = clips - held_out
+    return rest - min(max(1, round(rest * settings.validation_fraction)), rest - 1)

@@ -96,6 +96,11 @@ class AttemptFiles:
         return self.root / "checkpoints"
 
     @property
+    def artifacts(self) -> Path:
+        """Files for people that the trainer made: matrices, pictures. They go to MLflow at the end."""
+        return self.root / "artifacts"
+
+    @property
     def pid(self) -> Path:
         return self.root / "pid.json"
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from specs.files import AttemptFiles, BadCheckpoint, read_json
+from specs.files import AttemptFiles, BadCheckpoint, read_json, write_atomic
 from specs.trainer_ep import EpTrainer
+from specs.trainer_hope import HopeTrainer
 from trainers import checkpoint
+from trainers.data import clips
 from trainers.data.load import default_cache, load
 from trainers.device import choose, name_of, prepare
-from trainers.ep.trainer import build
+from trainers.ep import trainer as ep
 from trainers.events import EventLog
 from trainers.failure import CouldNotStart
 from trainers.fit import Outcome, Session, fit
+from trainers.hope import trainer as hope
+from trainers.hope.continual.protocol import tasks_of
+from trainers.hope.continual.report import Report, artifacts
+from trainers.hope.titan import CONDITIONING
 from trainers.metrics import MetricWriter
 from trainers.protocol import Trainer
 from trainers.retention import Retention
@@ -56,12 +63,13 @@ class Assignment(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A new trainer, and what its checkpoints say about it."""
+    """A new trainer, and what its checkpoints say about it. ``report``: files for people, made at the end."""
 
     trainer: Trainer
     facts: Mapping[str, object]
     tokens_per_step: int
     keep: Retention
+    report: Callable[[], Report] = Report
 
 
 def train(files: AttemptFiles, events: EventLog, flags: Flags) -> int | None:
@@ -92,6 +100,7 @@ def train(files: AttemptFiles, events: EventLog, flags: Flags) -> int | None:
     try:
         with flags:
             outcome = fit(trainer, session)
+        write_report(ready.report(), files, events)
     finally:
         sampler.close()
         metrics.close()
@@ -109,13 +118,23 @@ def read_assignment(files: AttemptFiles) -> Assignment:
         raise CouldNotStart(f"{files.spec} cannot be read: {error}") from error
 
 
+def write_report(report: Report, files: AttemptFiles, events: EventLog) -> None:
+    """The files for people. That one is missing makes no training fail: events.jsonl says why."""
+    for note in report.notes:
+        events.note(note)
+    for name, content in report.files.items():
+        try:
+            files.artifacts.mkdir(mode=0o700, exist_ok=True)
+            write_atomic(files.artifacts / name, content)
+        except OSError as error:
+            events.note(f"{name} could not be written: {error}")
+
+
 def make_ready(assignment: Assignment, events: EventLog) -> Ready:
-    """Set torch, choose the device, read the text and build the trainer."""
+    """Set torch, choose the device, read the data and build the trainer."""
     settings = _settings(assignment)
     prepare(assignment.threads)
     device = choose(settings.device, assignment.devices)
-    data = load(settings.data, settings.seed, default_cache())
-    trainer = build(settings, data, device=device, threads=assignment.threads)
     facts = {
         "campaign": assignment.campaign,
         "run": assignment.run,
@@ -125,18 +144,51 @@ def make_ready(assignment: Assignment, events: EventLog) -> Ready:
         "torch": torch.__version__,
         "device": name_of(device),
         "threads": assignment.threads,
-        "text_sha256": data.text_hash,
-        "tokenizer_sha256": data.tokenizer_hash,
     }
     keep = Retention(
         keep_complete=settings.checkpoints.keep_complete,
         keep_certified=settings.checkpoints.keep_certified,
     )
+    if isinstance(settings, HopeTrainer):
+        return _ready_hope(settings, device, facts, keep)
+    return _ready_ep(settings, device, assignment.threads, facts, keep)
+
+
+def _ready_ep(
+    settings: EpTrainer,
+    device: torch.device,
+    threads: int,
+    facts: Mapping[str, object],
+    keep: Retention,
+) -> Ready:
+    data = load(settings.data, settings.seed, default_cache())
     return Ready(
-        trainer=trainer,
-        facts=facts,
+        trainer=ep.build(settings, data, device=device, threads=threads),
+        facts={**facts, "text_sha256": data.text_hash, "tokenizer_sha256": data.tokenizer_hash},
         tokens_per_step=settings.batch * settings.context,
         keep=keep,
+    )
+
+
+def _ready_hope(
+    settings: HopeTrainer, device: torch.device, facts: Mapping[str, object], keep: Retention
+) -> Ready:
+    source = clips.load(
+        settings.data,
+        settings.seed,
+        clips.default_cache(),
+        device,
+        tasks=tasks_of(settings),
+        held_out=settings.continual.held_out if settings.continual else 0,
+    )
+    trainer = hope.build(settings, source, device=device)
+    frame = CONDITIONING + settings.data.grid[0] * settings.data.grid[1]
+    return Ready(
+        trainer=trainer,
+        facts={**facts, "clips_sha256": source.sha256},
+        tokens_per_step=settings.batch * settings.accumulate * settings.context * frame,
+        keep=keep,
+        report=partial(artifacts, trainer),
     )
 
 
@@ -165,7 +217,7 @@ def begin(trainer: Trainer, start: Start, facts: Mapping[str, object], events: E
 
 def inexact(then: Mapping[str, Any], now: Mapping[str, object]) -> Iterable[str]:
     """Why a resumed run may not repeat a straight one bit by bit."""
-    for name in ("torch", "device", "threads", "text_sha256"):
+    for name in ("torch", "device", "threads", "text_sha256", "clips_sha256"):
         if name in then and then[name] != now[name]:
             yield (
                 f"resumed with {name} {now[name]}, the checkpoint was written with {then[name]}: "
@@ -173,17 +225,20 @@ def inexact(then: Mapping[str, Any], now: Mapping[str, object]) -> Iterable[str]
             )
 
 
-def _settings(assignment: Assignment) -> EpTrainer:
+def _settings(assignment: Assignment) -> EpTrainer | HopeTrainer:
     kind = assignment.spec.get("trainer", {}).get("kind")
-    if kind != "ep":
-        raise CouldNotStart(f"trainer.kind is {kind!r}; this process trains: ep")
+    if kind not in _KINDS:
+        raise CouldNotStart(f"trainer.kind is {kind!r}; this process trains: {', '.join(_KINDS)}")
     try:
         # strict models take a JSON list for a tuple only from JSON text
-        return EpTrainer.model_validate_json(json.dumps(assignment.spec["trainer"]))
+        return _KINDS[kind].model_validate_json(json.dumps(assignment.spec["trainer"]))
     except ValidationError as error:
         raise CouldNotStart(
             f"spec.json has other trainer settings than this version: {error}"
         ) from error
+
+
+_KINDS: Mapping[str, type[EpTrainer] | type[HopeTrainer]] = {"ep": EpTrainer, "hope": HopeTrainer}
 
 
 def _header(assignment: Assignment, trainer: Trainer, facts: Mapping[str, Any]) -> list[str]:

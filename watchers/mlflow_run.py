@@ -7,9 +7,10 @@ end is written last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from specs.files import MetricLine
 from watchers.mlflow_attempts import Found, last_time, left_by, start_time
@@ -185,14 +186,21 @@ class RunWriter:
         self.ledger.mark_settled(self.target.uri, attempt.described.key)
 
     def _artifacts(self, attempt: Found, run_id: str) -> None:
-        for name in ("spec.json", "env.json", "kill.json", "exit.json"):
-            path = attempt.files.root / name
-            if not path.is_file():
-                continue
+        for path in _kept_files(attempt):
             try:
                 self.target.log_artifact(run_id, path)
             except Refused as error:
                 self.say(f"{path} is not in MLflow: {error}")
+
+
+def _kept_files(attempt: Found) -> Iterator[Path]:
+    """The records of the attempt, and what its trainer made for people."""
+    records = ("spec.json", "env.json", "kill.json", "exit.json")
+    made = attempt.files.artifacts
+    listed = sorted(made.iterdir()) if made.is_dir() else []
+    for path in [*(attempt.files.root / name for name in records), *listed]:
+        if path.is_file() and not path.name.startswith("."):
+            yield path
 
 
 def _described(family: Family) -> dict[int, Described]:

@@ -14,6 +14,7 @@ from campaign.cli.alerts import alerts
 from campaign.cli.cancel import cancel
 from campaign.cli.checkpoints import checkpoints
 from campaign.cli.config import config
+from campaign.cli.data import data
 from campaign.cli.doctor import doctor
 from campaign.cli.down import down
 from campaign.cli.gpus import gpus
@@ -52,6 +53,7 @@ for _verb in (
     app.command(_verb.__name__)(_verb)
 app.command("import-flags", context_settings=CONTEXT)(import_flags)
 app.add_typer(config, name="config")
+app.add_typer(data, name="data")
 
 
 @app.callback(invoke_without_command=True)

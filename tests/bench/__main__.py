@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, str] = {
     "publish": "points into MLflow, new ones and ones that it has, against MLflow alone",
     "step_time": "a trainer's step under campaign, against the same trainer by hand",
     "hinge": "what the spectral hinge adds to a training step, on one CPU thread",
+    "hope_cpu": "a HOPE training step and its write, against the documented layer written plainly",
     "ep_gpu": "on a GPU: a gradient of the EP core, against the documented step and against BPTT",
 }
 """Name of the module -> what it measures."""

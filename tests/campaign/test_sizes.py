@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from campaign.sizes import other_profiles, ratio, size_of, work_of
+from campaign.sizes import other_profiles, ratio, size_of, steps_of, work_of
 
 
 def _ep(**trainer: Any) -> dict[str, Any]:
@@ -39,6 +39,38 @@ def test_a_size_names_runs_steps_width_and_devices(runs: list[dict[str, Any]], t
 
 def test_twice_the_width_is_four_times_the_work() -> None:
     assert work_of([_ep(width=128)]) == pytest.approx(4 * (work_of([_ep(width=64)]) or 0))
+
+
+def _hope(**trainer: Any) -> dict[str, Any]:
+    given = {"kind": "hope", "data": {"clips": 120, "task_clips": 60}, "batch": 4, **trainer}
+    return {"trainer": given, "resources": {"gpus": 0, "cpus": 1}}
+
+
+PROTOCOL = {"tasks": ["a"], "base_epochs": 2, "task_epochs": 1, "held_out": 20}
+
+
+def test_a_protocol_has_the_steps_of_all_its_phases() -> None:
+    """(120 - 20) .9 = 90 clips twice and (60 - 20) .9 = 36 once, by 4."""
+    assert steps_of(_hope(continual=PROTOCOL)["trainer"]) == 45 + 9
+    joint = _hope(continual={**PROTOCOL, "order": "joint"})["trainer"]
+    assert steps_of(joint) == 63
+    sized = _hope(continual=PROTOCOL, model={"width": 96, "heads": 4})
+    assert size_of([sized]) == "1 run of hope: 54 steps, width 96, 1 CPU slot"
+
+
+def test_how_many_clips_a_folder_has_only_the_folder_knows() -> None:
+    run = _hope(data={"kind": "clips", "path": "/x"}, continual=PROTOCOL)
+    assert steps_of(run["trainer"]) is None
+    assert work_of([run]) is None
+    assert size_of([run]) == "1 run of hope: 1 CPU slot"
+
+
+def test_twice_the_blocks_are_twice_the_work() -> None:
+    def work(pattern: str) -> float:
+        return work_of([_hope(steps=10, model={"pattern": pattern})]) or 0
+
+    assert work("HHHH") == pytest.approx(2 * work("HH"))
+    assert work_of([_hope(steps=10), _ep()]) is None
 
 
 def test_the_work_of_a_program_is_not_known() -> None:

@@ -280,6 +280,19 @@ def test_the_end_is_that_of_exit_json(
     assert json.loads(run.artifacts["spec.json"])["spec"] == SPEC
 
 
+def test_what_the_trainer_made_for_people_goes_along_at_the_end(stage: Stage) -> None:
+    attempt = stage.home.attempt()
+    attempt.curve([1])
+    attempt.files.artifacts.mkdir()
+    (attempt.files.artifacts / "matrix.json").write_bytes(b"{}")
+    (attempt.files.artifacts / ".half.tmp").write_bytes(b"{")
+    attempt.leave()
+    stage.publish()
+    made = stage.run("redx").artifacts
+    assert made["matrix.json"] == b"{}"
+    assert ".half.tmp" not in made
+
+
 def test_what_the_trainer_wrote_before_it_ended_is_published_before_the_end_is(
     stage: Stage,
 ) -> None:

@@ -1,14 +1,16 @@
-"""Random numbers as a function of (seed, step, purpose), so that no generator state needs saving."""
+"""What a training step of EP draws, each from (seed, step, purpose)."""
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from specs.trainer_ep import EpTrainer
+from trainers.draws import generator
+
+__all__ = ["Purpose", "drawn_T1", "force_noise", "generator", "normal_like"]
 
 
 class Purpose(StrEnum):
@@ -19,18 +21,6 @@ class Purpose(StrEnum):
     ESTIMATE = "estimate"  # directions of the spectrum's power estimate
     NOISE = "noise"  # of the force
     T1 = "T1"  # length of the free phase
-
-
-def generator(
-    seed: int, step: int, purpose: Purpose, device: torch.device | str = "cpu", index: int = 0
-) -> torch.Generator:
-    """A fresh generator; equal arguments give equal numbers on one kind of device.
-
-    ``index`` tells several draws of one purpose in one step apart.
-    """
-    words = (f"{seed}", f"{step}", purpose.value, *([f"{index}"] if index else []))
-    digest = hashlib.sha256("/".join(words).encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def normal_like(t: Tensor, seed: int, step: int, purpose: Purpose, index: int = 0) -> Tensor:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from specs.files import BadCheckpoint
 from specs.structure import shape_of
 from specs.trainer_ep import EpTrainer
 from trainers.ep.block import Params
 from trainers.protocol import Snapshot
+from trainers.snapshots import check_entries, tensors_of
+from trainers.snapshots import check_identity as check
+
+__all__ = [
+    "check",
+    "check_keys",
+    "check_tensors",
+    "identity",
+    "moments",
+    "named",
+    "take",
+    "take_moments",
+    "tensors_of",
+]
 
 MODEL, EMA, OPTIMIZER = "model", "ema", "optimizer"
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -58,28 +70,7 @@ def moments(optimizer: torch.optim.Optimizer, params: Params) -> dict[str, Tenso
 
 def check_keys(snapshot: Snapshot) -> None:
     """Raise BadCheckpoint naming every entry of the state that is missing or unknown here."""
-    missing, strange = SCALARS - snapshot.scalars.keys(), snapshot.scalars.keys() - SCALARS
-    said = [
-        f"{what}: {', '.join(sorted(names))}"
-        for what, names in (("lacks", missing), ("has the unknown", strange))
-        if names
-    ]
-    if said:
-        raise BadCheckpoint(f"the checkpoint's state {'; '.join(said)}")
-
-
-def check(snapshot: Snapshot, expected: Mapping[str, Any]) -> None:
-    """Raise BadCheckpoint naming every fact in which the snapshot differs from this trainer."""
-    found = snapshot.scalars.get("identity")
-    if not isinstance(found, Mapping):
-        raise BadCheckpoint("the checkpoint does not say which model it holds (no `identity`)")
-    wrong = [
-        f"{key}: the checkpoint has {found.get(key)!r}, this run has {value!r}"
-        for key, value in expected.items()
-        if found.get(key) != value
-    ]
-    if wrong:
-        raise BadCheckpoint("the checkpoint does not fit this run: " + "; ".join(wrong))
+    check_entries(snapshot, SCALARS)
 
 
 def check_tensors(snapshot: Snapshot, like: Params) -> None:
@@ -114,26 +105,3 @@ def take_moments(
             "step": torch.tensor(steps, device=tensor.device, dtype=torch.float32),
             **{moment: source[f"{name}.{moment}"].to(tensor, copy=True) for moment in MOMENTS},
         }
-
-
-def tensors_of(
-    snapshot: Snapshot, stem: str, shapes: Mapping[str, torch.Size]
-) -> Mapping[str, Tensor]:
-    """The tensors of ``stem``, proved to be exactly those named, of those shapes, and finite."""
-    source = snapshot.tensors.get(stem)
-    if source is None:
-        raise BadCheckpoint(f"the checkpoint has no {stem} tensors")
-    if source.keys() != shapes.keys():
-        odd = ", ".join(sorted(source.keys() ^ shapes.keys()))
-        raise BadCheckpoint(
-            f"the {stem} tensors of the checkpoint differ from this run's in: {odd}"
-        )
-    for name, shape in shapes.items():
-        if source[name].shape != shape:
-            raise BadCheckpoint(
-                f"{stem}/{name} has shape {tuple(source[name].shape)} in the checkpoint, "
-                f"{tuple(shape)} in this run"
-            )
-        if not bool(source[name].isfinite().all()):
-            raise BadCheckpoint(f"{stem}/{name} of the checkpoint holds values that are not finite")
-    return source

@@ -20,11 +20,11 @@ from specs.trainer_ep import EpTrainer
 from trainers.ep.block import Params
 from trainers.ep.compute.engine import PLAIN, Plain
 from trainers.ep.draws import force_noise
-from trainers.ep.finite import blame
-from trainers.ep.host import to_host
 from trainers.ep.penalise import Modes, modes, penalty_gradient
 from trainers.ep.relax import RelaxPolicy
 from trainers.ep.task import Gradient, Task, task_gradient
+from trainers.finite import blame
+from trainers.host import to_host
 from trainers.protocol import NonFinite
 
 

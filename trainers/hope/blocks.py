@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from specs.trainer_hope import HopeModel
@@ -30,6 +29,9 @@ class Pass:
     writes: bool = True
     keep_state: bool = False
     auxiliary: bool = False
+    drop: Tensor | None = (
+        None  # (BRANCHES, B) uniform numbers that decide which branches are left out
+    )
 
     @property
     def frame_tokens(self) -> int:
@@ -46,17 +48,21 @@ class BlockOut:
     records: tuple[WriteRecord, ...] = ()
 
 
+BRANCHES = 3
+"""The most residual branches that a block has."""
+
+
 class DropPath(nn.Module):
-    """The whole branch of a sample is left out with probability ``rate`` in training."""
+    """The whole branch of a sample is left out with probability ``rate``, where numbers are given that decide it."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
+    def forward(self, x: Tensor, how: Pass, branch: int) -> Tensor:
+        if how.drop is None or self.rate == 0:
             return x
-        keep = torch.rand(len(x), 1, 1, device=x.device, dtype=x.dtype) >= self.rate
+        keep = (how.drop[branch] >= self.rate).to(x.dtype)[:, None, None]
         return x * keep / (1 - self.rate)
 
 
@@ -75,8 +81,8 @@ class TBlock(nn.Module):
         return None
 
     def forward(self, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
-        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens))
-        x = x + self.drop(self.mlp(self.norm2(x)))
+        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens), how, 0)
+        x = x + self.drop(self.mlp(self.norm2(x)), how, 1)
         return BlockOut(x=x, state=None, aux=x.new_zeros(()))
 
 
@@ -109,12 +115,11 @@ class HBlock(nn.Module):
             keep_state=how.keep_state,
             auxiliary=how.auxiliary,
         )
-        x = x + self.drop(passed.out)
-        x = x + self.drop(
-            self.cms(self.norm2(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
-        )
+        x = x + self.drop(passed.out, how, 0)
+        added = self.cms(self.norm2(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
+        x = x + self.drop(added, how, 1)
         if self.mixing is not None and self.norm3 is not None:
-            x = x + self.drop(self.mixing(self.norm3(x)))
+            x = x + self.drop(self.mixing(self.norm3(x)), how, 2)
         return BlockOut(x=x, state=passed.state, aux=passed.aux, records=passed.records)
 
 
@@ -135,7 +140,7 @@ class UBlock(nn.Module):
         return self.titan.begin(samples)
 
     def forward(self, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
-        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens))
+        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens), how, 0)
         passed = self.titan(
             self.norm2(x),
             state,
@@ -143,10 +148,9 @@ class UBlock(nn.Module):
             writes=how.writes,
             keep_state=how.keep_state,
         )
-        x = x + self.drop(passed.out)
-        x = x + self.drop(
-            self.cms(self.norm3(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
-        )
+        x = x + self.drop(passed.out, how, 1)
+        added = self.cms(self.norm3(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
+        x = x + self.drop(added, how, 2)
         return BlockOut(x=x, state=passed.state, aux=passed.aux, records=passed.records)
 
 

@@ -41,6 +41,18 @@ class Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drops:
+    """For each pass the numbers that decide which branches are left out, (blocks, BRANCHES, B); None: no branch.
+
+    All passes of a rollout share theirs: it is the rollout of one model.
+    """
+
+    teacher: Tensor | None = None
+    rollout: Tensor | None = None
+    jump: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lost:
     """``total`` () carries the graph; ``parts`` are detached scalars by the names of the metrics."""
 
@@ -49,26 +61,36 @@ class Lost:
     records: tuple[tuple[WriteRecord, ...], ...]
 
 
-def lost(model: Predictor, batch: Batch, settings: Losses, tau: Tensor) -> Lost:
+def lost(
+    model: Predictor, batch: Batch, settings: Losses, tau: Tensor, drops: Drops | None = None
+) -> Lost:
     """The weighted sum of the losses. ``tau`` (B,) long: the target of each sample's jump."""
     parts: dict[str, Tensor] = {}
+    drops = drops or Drops()
     total = batch.features.new_zeros(())
     states: States | None = None
     records: tuple[tuple[WriteRecord, ...], ...] = ()
     auxiliary = settings.auxiliary > 0
     aux = total
     if settings.teacher > 0:
-        passed = model(batch.inputs(), keep_state=not settings.isolate_state, auxiliary=auxiliary)
-        parts["loss/teacher"] = _l1(model, passed.features, batch.features[:, 1:])
+        passed = model(
+            batch.inputs(),
+            keep_state=not settings.isolate_state,
+            auxiliary=auxiliary,
+            drop=drops.teacher,
+        )
+        parts["loss/teacher"] = distance(model, passed.features, batch.features[:, 1:])
         total = total + settings.teacher * parts["loss/teacher"]
         aux, records = aux + passed.aux, passed.records
         states = None if settings.isolate_state else passed.states
     if settings.rollout > 0:
-        parts["loss/rollout"] = rollout_loss(model, batch, settings)
+        parts["loss/rollout"] = rollout_loss(model, batch, settings, drops.rollout)
         total = total + settings.rollout * parts["loss/rollout"]
     if settings.jump > 0:
-        jumped = model(batch.inputs().first(1), states, target=tau, auxiliary=auxiliary)
-        parts["loss/jump"] = _l1(model, jumped.features[:, 0], at(batch.features, tau))
+        jumped = model(
+            batch.inputs().first(1), states, target=tau, auxiliary=auxiliary, drop=drops.jump
+        )
+        parts["loss/jump"] = distance(model, jumped.features[:, 0], at(batch.features, tau))
         total = total + settings.jump * parts["loss/jump"]
         aux = aux + jumped.aux
     if auxiliary:
@@ -89,29 +111,36 @@ def draw_tau(samples: int, context: int, last: int, generator: torch.Generator) 
     return torch.randint(context + 1 - last, context + 1, (samples,), generator=generator)
 
 
-def _l1(model: Predictor, predicted: Tensor, target: Tensor) -> Tensor:
+def distance(model: Predictor, predicted: Tensor, target: Tensor) -> Tensor:
+    """L1, mean over everything, of predictions and the true features, normalised as the model's are."""
     return (predicted - model.normalise(target)).abs().mean()
 
 
-def rollout_loss(model: Predictor, batch: Batch, settings: Losses) -> Tensor:
+def rollout_loss(
+    model: Predictor, batch: Batch, settings: Losses, drop: Tensor | None = None
+) -> Tensor:
     """L1 of the predictions of frames C .. R, each made from true frames 0 .. C-1 and predictions after them."""
-    predicted = roll(model, batch, settings.context_frames, settings.rollout_frames)
+    predicted = roll(model, batch, settings.context_frames, settings.rollout_frames, drop)
     targets = batch.features[:, settings.context_frames : settings.rollout_frames + 1]
-    return _l1(model, predicted, targets)
+    return distance(model, predicted, targets)
 
 
-def roll(model: Predictor, batch: Batch, context: int, frames: int) -> Tensor:
+def roll(
+    model: Predictor, batch: Batch, context: int, frames: int, drop: Tensor | None = None
+) -> Tensor:
     """Predictions of frames ``context`` .. ``frames``, (B, frames - context + 1, P, F).
 
     Without attention the model is recurrent: its memories carry all that it knows of earlier frames, so each
     frame is passed once. With attention every prediction passes all frames again.
     """
     recurrent = set(model.settings.pattern) == {"H"} and model.settings.memories.chunk_frames == 1
-    return (_recurrent if recurrent else _repeated)(model, batch, context, frames)
+    return (_recurrent if recurrent else _repeated)(model, batch, context, frames, drop)
 
 
-def _recurrent(model: Predictor, batch: Batch, context: int, frames: int) -> Tensor:
-    passed = model(batch.inputs().first(context), keep_state=True)
+def _recurrent(
+    model: Predictor, batch: Batch, context: int, frames: int, drop: Tensor | None
+) -> Tensor:
+    passed = model(batch.inputs().first(context), keep_state=True, drop=drop)
     predicted = [passed.features[:, -1:]]
     for frame in range(context, frames):
         one = Clips(
@@ -119,16 +148,18 @@ def _recurrent(model: Predictor, batch: Batch, context: int, frames: int) -> Ten
             actions=batch.actions[:, frame : frame + 1],
             states=batch.states[:, frame : frame + 1],
         )
-        passed = model(one, passed.states, first_frame=frame, keep_state=True)
+        passed = model(one, passed.states, first_frame=frame, keep_state=True, drop=drop)
         predicted.append(passed.features)
     return torch.cat(predicted, dim=1)
 
 
-def _repeated(model: Predictor, batch: Batch, context: int, frames: int) -> Tensor:
+def _repeated(
+    model: Predictor, batch: Batch, context: int, frames: int, drop: Tensor | None
+) -> Tensor:
     seen = batch.features[:, :context]
     for frame in range(context, frames + 1):
         clips = Clips(
             features=seen, actions=batch.actions[:, :frame], states=batch.states[:, :frame]
         )
-        seen = torch.cat((seen, model(clips).features[:, -1:]), dim=1)
+        seen = torch.cat((seen, model(clips, drop=drop).features[:, -1:]), dim=1)
     return seen[:, context:]

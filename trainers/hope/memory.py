@@ -32,11 +32,12 @@ class Norms:
     bias: Tensor
 
     def take(self, which: Sequence[int]) -> Norms:
-        return Norms(gain=self.gain[list(which)], bias=self.bias[list(which)])
+        return Norms(gain=_take(self.gain, which, 0), bias=_take(self.bias, which, 0))
 
     def __call__(self, f: Tensor) -> Tensor:
         """LN of (S, M, R, D)."""
-        return nnf.layer_norm(f, f.shape[-1:]) * self.gain[:, None] + self.bias[:, None]
+        standard = nnf.layer_norm(f, f.shape[-1:])
+        return torch.addcmul(self.bias[:, None], standard, self.gain[:, None])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,17 @@ class MemoryState:
 
     def detached(self) -> MemoryState:
         return replace(self, W1=self.W1.detach(), W2=self.W2.detach())
+
+    def take(self, which: Sequence[int]) -> MemoryState:
+        """The memories ``which`` alone."""
+        return replace(self, W1=_take(self.W1, which, 1), W2=_take(self.W2, which, 1))
+
+
+def _take(t: Tensor, which: Sequence[int], dim: int) -> Tensor:
+    """Neighbours, as a view: an index would copy the weights at every read."""
+    if len(which) == t.shape[dim]:
+        return t
+    return t.narrow(dim, which[0], len(which))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +78,14 @@ class Write:
 
 @dataclass(frozen=True, kw_only=True)
 class WriteRecord:
-    """Measured on a write, all scalars on the device."""
+    """Measured on a write, on the device; scalars but for ``kept``."""
 
     p_mean: Tensor
     p_std: Tensor
     p_at_0: Tensor  # fraction of the preconditioner that the clamp holds at 0
     p_at_1: Tensor
     gate: Tensor  # fraction of samples that wrote
+    kept: Tensor  # (S, D): what each weight of that input (W1) or output (W2) was multiplied by
 
 
 def begin(W1: Tensor, W2: Tensor, samples: int, scope: WriteScope) -> MemoryState:
@@ -87,9 +100,9 @@ def rows(x: Tensor, S: int) -> Tensor:
 
 
 def fit(state: MemoryState, x: Tensor, which: Sequence[int]) -> Tensor:
-    """f(x; W) of the memories ``which`` on the same tokens (S, R, D): (S, len(which), R, D)."""
-    chosen = list(which)
-    W1, W2 = state.W1[:, chosen], state.W2[:, chosen]
+    """f(x; W) of the memories ``which``, neighbours, on the same tokens (S, R, D): (S, len(which), R, D)."""
+    chosen = state.take(which)
+    W1, W2 = chosen.W1, chosen.W2
     S, m, H, D = W1.shape
     hidden = nnf.gelu(x @ W1.reshape(S, m * H, D).mT)
     hidden = hidden.view(S, -1, m, H).transpose(1, 2)
@@ -121,10 +134,15 @@ def inner_gradient(
     return g1, g2
 
 
-def clip(g: Tensor, most: float) -> Tensor:
-    """Each matrix scaled to a Frobenius norm of at most ``most``; no branch, no host synchronisation."""
+def clip_scale(g: Tensor, most: float) -> Tensor:
+    """What scales each matrix to a Frobenius norm of at most ``most``; no branch, no host synchronisation."""
     norm = torch.linalg.matrix_norm(g, keepdim=True)
-    return g * (most / (norm + TINY)).clamp(max=1.0)
+    return (most / (norm + TINY)).clamp(max=1.0)
+
+
+def cuts(settings: Memories, writes: int) -> bool:
+    """Whether the meta-gradient is cut behind the write of that number, counted from 1."""
+    return settings.detach_interval > 0 and writes % settings.detach_interval == 0
 
 
 def write(state: MemoryState, given: Write, settings: Memories) -> tuple[MemoryState, WriteRecord]:
@@ -135,41 +153,38 @@ def write(state: MemoryState, given: Write, settings: Memories) -> tuple[MemoryS
     stay as they are.
     """
     S = state.W1.shape[0]
-    g1, g2 = _clipped_gradients(state, given, settings)
+    g1, g2 = _gradients(state, given)
     eta, alpha, k2 = (
         _mean(t, given, S) for t in (given.eta, given.alpha, given.k.detach().square())
     )
     eta = eta.clamp(max=settings.eta_max)
-    if settings.preconditioner is Preconditioner.DIAGONAL:
-        raw = alpha - eta * k2
-        p = raw.clamp(0.0, 1.0)
-        W1 = state.W1 * p[:, None, None, :] - eta[:, None, None, :] * g1
-        W2 = state.W2 * p[:, None, :, None] - eta[:, None, :, None] * g2
-    else:
-        raw = p = alpha
-        W1 = _rank1(state.W1, given, alpha, eta, S) - eta[:, None, None, :] * g1
-        W2 = state.W2 * alpha[:, None, :, None] - eta[:, None, :, None] * g2
+    diagonal = settings.preconditioner is Preconditioner.DIAGONAL
+    raw = alpha - eta * k2 if diagonal else alpha
+    p = raw.clamp(0.0, 1.0) if diagonal else alpha
     writes = _any(given.mask, S)
+    keep = torch.where(writes, p, torch.ones_like(p))
+    eta = torch.where(writes, eta, torch.zeros_like(eta))
+    rate1 = eta[:, None, None, :] * clip_scale(g1, settings.write_clip)
+    rate2 = eta[:, None, :, None] * clip_scale(g2, settings.write_clip)
+    kept1 = state.W1 * keep[:, None, None, :]
+    if not diagonal:
+        kept1 = kept1 - _rank1(state.W1, given, eta, S)
     written = MemoryState(
-        W1=torch.where(writes, W1, state.W1),
-        W2=torch.where(writes, W2, state.W2),
+        W1=torch.addcmul(kept1, rate1, g1, value=-1),
+        W2=torch.addcmul(state.W2 * keep[:, None, :, None], rate2, g2, value=-1),
         writes=state.writes + 1,
     )
-    interval = settings.detach_interval
-    if interval and written.writes % interval == 0:
+    if cuts(settings, written.writes):
         written = written.detached()
-    return written, _record(raw.detach(), p.detach(), given.mask)
+    return written, _record(raw.detach(), p.detach(), given.mask, keep.detach())
 
 
-def _clipped_gradients(
-    state: MemoryState, given: Write, settings: Memories
-) -> tuple[Tensor, Tensor]:
+def _gradients(state: MemoryState, given: Write) -> tuple[Tensor, Tensor]:
     S, _, R, D = given.target.shape
     k = rows(given.k.detach(), S)
     share = given.mask / _writers(given.mask, S)
     weight = (given.surprise * share)[:, None].expand(-1, given.k.shape[1]) / (given.k.shape[1] * D)
-    g1, g2 = inner_gradient(state, k, given.target.detach(), weight.reshape(S, R))
-    return clip(g1, settings.write_clip), clip(g2, settings.write_clip)
+    return inner_gradient(state, k, given.target.detach(), weight.reshape(S, R))
 
 
 def _writers(mask: Tensor, S: int) -> Tensor:
@@ -188,27 +203,27 @@ def _mean(t: Tensor, given: Write, S: int) -> Tensor:
     return (of_sample * given.mask[:, None]).sum(0, keepdim=True) / _writers(given.mask, S)
 
 
-def _rank1(W1: Tensor, given: Write, alpha: Tensor, eta: Tensor, S: int) -> Tensor:
-    """W1 (alpha I - eta k k^T), the matrix product averaged over tokens; k is L2-normalised by the caller."""
+def _rank1(W1: Tensor, given: Write, eta: Tensor, S: int) -> Tensor:
+    """W1 eta k k^T, the matrix product averaged over tokens; k is L2-normalised by the caller."""
     k = rows(given.k.detach() * given.mask[:, None, None], S)
     count = given.k.shape[1] * (_writers(given.mask, S) if S == 1 else 1.0)
-    kept = (k.mT @ k) / count
-    return W1 * alpha[:, None, None, :] - (W1 @ kept[:, None]) * eta[:, None, None, :]
+    return (W1 @ ((k.mT @ k) / count)[:, None]) * eta[:, None, None, :]
 
 
 def _any(mask: Tensor, S: int) -> Tensor:
-    """Which states are written at all: (S, 1, 1, 1)."""
+    """Which states are written at all: (S, 1)."""
     writes = mask > 0 if S > 1 else (mask > 0).any()[None]
-    return writes.view(-1, 1, 1, 1)
+    return writes[:, None]
 
 
-def _record(raw: Tensor, p: Tensor, mask: Tensor) -> WriteRecord:
+def _record(raw: Tensor, p: Tensor, mask: Tensor, kept: Tensor) -> WriteRecord:
     return WriteRecord(
         p_mean=p.mean(),
         p_std=p.std(unbiased=False),
         p_at_0=(raw <= 0).float().mean(),
         p_at_1=(raw >= 1).float().mean(),
         gate=mask.mean(),
+        kept=kept,
     )
 
 

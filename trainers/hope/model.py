@@ -7,7 +7,7 @@ Shapes: B samples, T frames, P patches of a frame, F feature width, D width. Sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -95,10 +95,12 @@ class Predictor(nn.Module):
         writes: bool = True,
         keep_state: bool = False,
         auxiliary: bool = False,
+        drop: Tensor | None = None,
     ) -> Predicted:
         """Predict the frame after each frame; with ``target`` (B,) long, 1 .. T, that frame from the first alone.
 
         ``first_frame``: the number in its clip of the first frame given, for a pass that goes on from ``states``.
+        ``drop`` (blocks, BRANCHES, B): uniform numbers by which branches are left out; None leaves out none.
         """
         B, T = clips.features.shape[:2]
         frames = torch.arange(first_frame, first_frame + T, device=clips.features.device)
@@ -112,8 +114,9 @@ class Predictor(nn.Module):
         )
         x = self._tokens(clips, frames, target)
         outs: list[BlockOut] = []
-        for block, state in zip(self.blocks, states or self.begin(B), strict=True):
-            outs.append(self._run(block, x, state, how))
+        for at, (block, state) in enumerate(zip(self.blocks, states or self.begin(B), strict=True)):
+            own = how if drop is None else replace(how, drop=drop[at])
+            outs.append(self._run(block, x, state, own))
             x = outs[-1].x
         x = x.unflatten(1, (T, how.frame_tokens))[:, :, CONDITIONING:]
         return Predicted(
@@ -138,7 +141,8 @@ class Predictor(nn.Module):
             x = x + self.frame_embedding(frames)[None, :, None]
             if target is not None:
                 x = x + self.target_embedding(target)[:, None, None]
-        return x.flatten(1, 2)
+        # under autocast the products above are bfloat16: the residual stream is not
+        return x.flatten(1, 2).to(self.embed.weight.dtype)
 
     def _run(self, block: nn.Module, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
         if not (self.settings.checkpoint_blocks and torch.is_grad_enabled()):

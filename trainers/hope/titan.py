@@ -21,7 +21,8 @@ from trainers.hope.memory import MemoryState, Norms, Write, WriteRecord
 
 NAMES = ("M_k", "M_v", "M_eta", "M_alpha", "M_memory")
 K, V, ETA, ALPHA, MEMORY = range(5)
-FROM_X = (K, V, ETA, ALPHA)
+KEYS, RATES = (K, V), (ETA, ALPHA)
+FROM_X = (*KEYS, *RATES)
 ALL = (K, V, ETA, ALPHA, MEMORY)
 CONDITIONING = 2
 """Tokens of a frame before its patches: action and state."""
@@ -81,22 +82,31 @@ class SelfModifying(nn.Module):
         keep_state: bool = False,
         auxiliary: bool = False,
     ) -> Passed:
-        """(B, N, D) in frames of ``frame_tokens``. The last chunk writes only if its state is kept or judged."""
+        """(B, N, D) in frames of ``frame_tokens``.
+
+        The last chunk writes only if its state is kept; for the auxiliary loss, the one memory that it reads.
+        """
         state = self.begin(len(x)) if state is None else state
         norms = self.norms()
         counted = self._counted(x, frame_tokens)
         chunks = x.split(self._chunk_tokens(x.shape[1], frame_tokens), dim=1)
         outs, records, aux = [], [], x.new_zeros(())
         for at, chunk in enumerate(chunks):
-            seen = self._read(state, norms, chunk)
+            goes_on = keep_state or at + 1 < len(chunks)
+            linked = writes and goes_on and not memory.cuts(self.settings, state.writes + 1)
+            seen = self._read(state, norms, chunk, keys=auxiliary, rates=linked)
             outs.append(self.W_o(seen.o))
-            needed = keep_state or auxiliary or at + 1 < len(chunks)
-            if writes and needed:
-                given = self._write_of(state, norms, seen, counted)
-                state, record = memory.write(state, given, self.settings)
+            which = ALL if goes_on else (MEMORY,)
+            judged = state if goes_on else state.detached().take(which)
+            if writes and (goes_on or auxiliary):
+                given = self._write_of(judged, norms.take(which), seen, counted)
+                judged, record = memory.write(judged, given, self.settings)
                 records.append(record)
+            if goes_on:
+                state = judged
             if auxiliary:
-                aux = aux + self._auxiliary(state, norms, seen)
+                read = judged.take((MEMORY,)) if goes_on else judged
+                aux = aux + self._auxiliary(read.detached(), norms.take((MEMORY,)), seen)
         return Passed(out=torch.cat(outs, dim=1), state=state, aux=aux, records=tuple(records))
 
     def _chunk_tokens(self, tokens: int, frame_tokens: int) -> int:
@@ -109,10 +119,15 @@ class SelfModifying(nn.Module):
         place = torch.arange(tokens, device=x.device) % frame_tokens
         return (place >= CONDITIONING).to(x.dtype)
 
-    def _read(self, state: MemoryState, norms: Norms, x: Tensor) -> _Seen:
+    def _read(
+        self, state: MemoryState, norms: Norms, x: Tensor, *, keys: bool, rates: bool
+    ) -> _Seen:
+        """``keys``, ``rates``: whether a loss depends on k and v, on eta and alpha; else they are constants."""
         S = len(state.W1)
-        found = memory.read(state, norms, memory.rows(x, S), FROM_X)
-        k, v, eta, alpha = (found[:, i].reshape(x.shape) for i in range(len(FROM_X)))
+        rows = memory.rows(x, S)
+        k, v, eta, alpha = (
+            t.reshape(x.shape) for t in self._from_x(state, norms, rows, keys, rates)
+        )
         q = self.W_q(x)
         if self.settings.preconditioner is Preconditioner.RANK1:
             q, k = nnf.normalize(q, dim=-1), nnf.normalize(k, dim=-1)
@@ -125,15 +140,31 @@ class SelfModifying(nn.Module):
             alpha=torch.sigmoid(alpha + self.settings.alpha_offset),
         )
 
+    def _from_x(
+        self, state: MemoryState, norms: Norms, rows: Tensor, keys: bool, rates: bool
+    ) -> tuple[Tensor, ...]:
+        """What the four memories read of the tokens, in one product where both pairs need the same of it.
+
+        A product whose result no loss depends on is not gone back through: with zeros for its gradient it would be.
+        """
+        if keys == rates or not torch.is_grad_enabled():
+            with torch.set_grad_enabled(keys and torch.is_grad_enabled()):
+                return memory.read(state, norms, rows, FROM_X).unbind(1)
+        with torch.set_grad_enabled(keys):
+            pair = memory.read(state, norms, rows, KEYS).unbind(1)
+        with torch.set_grad_enabled(rates):
+            return (*pair, *memory.read(state, norms, rows, RATES).unbind(1))
+
     def _write_of(
         self, state: MemoryState, norms: Norms, seen: _Seen, counted: Tensor | None
     ) -> Write:
         v = memory.rows(seen.v.detach(), len(state.W1))
+        which = range(state.W1.shape[1])
         with torch.no_grad():
             target = (
-                memory.read(state, norms, v, ALL)
+                memory.read(state, norms, v, which)
                 if self.settings.target_norm
-                else memory.fit(state, v, ALL)
+                else memory.fit(state, v, which)
             )
         s = memory.surprise(seen.v, seen.o)
         return Write(
@@ -147,9 +178,8 @@ class SelfModifying(nn.Module):
         )
 
     def _auxiliary(self, state: MemoryState, norms: Norms, seen: _Seen) -> Tensor:
-        """mse(r, sg v) + mse(sg r, v), r what the memory, its weights held fixed, now reads at k."""
-        S = len(state.W1)
-        r = memory.read(state.detached(), norms, memory.rows(seen.k, S), (MEMORY,))
+        """mse(r, sg v) + mse(sg r, v), r what the memory of ``state``, held fixed, now reads at k."""
+        r = memory.read(state, norms, memory.rows(seen.k, len(state.W1)), (0,))
         r = r.reshape(seen.v.shape)
         return nnf.mse_loss(r, seen.v.detach()) + nnf.mse_loss(r.detach(), seen.v)
 

@@ -53,6 +53,7 @@ def modules_after(*words: str, home: Path) -> tuple[int, set[str]]:
         ["alerts"],
         ["checkpoints"],
         ["probe", "relax", "nowhere"],
+        ["data", "make", "--help"],
         ["gpus"],
         ["config", "show"],
         ["doctor"],

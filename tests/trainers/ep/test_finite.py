@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.ep.finite import blame, culprits
-from trainers.ep.host import to_host
 from trainers.ep.trainer import build
+from trainers.finite import blame, culprits
+from trainers.host import to_host
 from trainers.protocol import NonFinite
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from campaign.checks.finding import Finding
     from campaign.clip_making import EncodeClips, Made, MakeClips, Progress
     from campaign.config import Config
+    from campaign.counting import Counts
     from campaign.going_down import Down
     from campaign.looking import Gpus
     from campaign.probing import Ask, Probed
@@ -106,6 +107,12 @@ class Client:
         origin = preparing.origin_of(read, self.home.root)
         record = preparing.record_of(read, self.home.root, origin)
         return submitting.plan(read, record, known, (*read.warnings, *doubts))
+
+    def params(self, source: str | Path | CampaignSpec, *, profile: str | None = None) -> Counts:
+        """Parameters of each run's model, by group. Raises SpecErrors, NotFound, NotCounted."""
+        from campaign import counting, preparing
+
+        return counting.count(preparing.read_campaign(source, profile=profile).spec)
 
     # ------------------------------------------------------------ orders
 

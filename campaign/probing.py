@@ -6,27 +6,22 @@ The measuring needs torch, so it happens in a child, with the environment of a t
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from campaign import children
 from campaign.devices import DeviceRow
 from campaign.errors import CampaignError, ExitCode, NotFound, WrongState
 from campaign.gpus import refs
 from campaign.gpus.probe import Device, DeviceKind
-from campaign.launching import allowed_env
 from campaign.naming import RunName
 from campaign.rows import CheckpointRow
 
 AUTO, CPU, CUDA = "auto", "cpu", "cuda"
 MOST_THREADS = 16
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_PATIENCE = 5.0
 
 
 class BadProbe(CampaignError):
@@ -159,7 +154,7 @@ def _gpu(row: DeviceRow) -> Place:
 
 
 def _cpu(told: str = "") -> Place:
-    return Place(device="cpu", environment={"CUDA_VISIBLE_DEVICES": ""}, told=told)
+    return Place(device="cpu", environment=children.NO_GPU, told=told)
 
 
 # ---------------------------------------------------------------- measuring
@@ -170,9 +165,10 @@ def measure(name: str, checkpoint: Path, ask: Ask, at: Place, *, threads: int) -
 
     Ctrl-C, or the end of this process however it comes, ends the child. Raises BadProbe, WrongState, ProbeFailed.
     """
+    count = ask.threads or min(threads, MOST_THREADS)
     order = {
         "device": at.device,
-        "threads": ask.threads or min(threads, MOST_THREADS),
+        "threads": count,
         "options": dict(ask.options),
         "plot": None if ask.plot is None else str(ask.plot.absolute()),
         "replace": ask.replace,
@@ -180,32 +176,10 @@ def measure(name: str, checkpoint: Path, ask: Ask, at: Place, *, threads: int) -
         **({} if ask.of is None else {"of": ask.of}),
         **({} if ask.sequences is None else {"sequences": ask.sequences}),
     }
-    environment = {
-        **allowed_env(dict(os.environ)),
-        **dict.fromkeys(_THREADS, str(order["threads"])),
-        **at.environment,
-    }
+    environment = children.environment(count, at.environment)
     argv = [sys.executable, "-P", "-E", "-m", "trainers.probe", name, str(checkpoint)]
-    code, out = _run([*argv, json.dumps(order)], environment)
+    code, out = children.run([*argv, json.dumps(order)], environment)
     return _answer(name, code, out)
-
-
-def _run(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bytes]:
-    """Exit code and stdout. The child's stdin is a pipe that ends with this process."""
-    with subprocess.Popen(
-        argv, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout is not None
-        try:
-            out = child.stdout.read()
-            return child.wait(), out
-        except BaseException:  # Ctrl-C above all: whatever it is, the child goes first
-            child.terminate()
-            try:
-                child.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                child.kill()
-            raise
 
 
 def _answer(name: str, code: int, out: bytes) -> Probed:

@@ -13,7 +13,7 @@ from specs.errors import Place, SpecError, at, did_you_mean, one_of, show
 from specs.run import RunSpec
 from specs.structure import differing
 from specs.tree import Items, Leaf, Table
-from specs.watch import USUAL_SPECTRUM
+from specs.watch import USUAL_RATIO, USUAL_SPECTRUM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,9 @@ def check_metrics(
     return errors, doubts
 
 
+_USUAL = {"spectrum": USUAL_SPECTRUM, "gradient": USUAL_RATIO}
+
+
 def _watched(run: Table) -> Iterator[tuple[str, Place]]:
     """Every metric that the rules and the certificate of a run name, or mean without naming it."""
     rules = run.get("watch")
@@ -133,8 +136,8 @@ def _watched(run: Table) -> Iterator[tuple[str, Place]]:
         leaf = holder.get("metric")
         if isinstance(leaf, Leaf) and isinstance(leaf.value, str):
             yield leaf.value, leaf.place
-        elif leaf is None and holder.text("rule") == "spectrum":
-            yield USUAL_SPECTRUM, holder.place
+        elif leaf is None and (usual := _USUAL.get(holder.text("rule") or "")) is not None:
+            yield usual, holder.place
     for metric, band in run.table("certify", "bands").entries.items():
         yield metric, band.key
 

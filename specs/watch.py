@@ -16,6 +16,8 @@ from specs.errors import UnknownWord, WrongField
 
 FEWEST_FOR_A_LINE = 3
 USUAL_SPECTRUM = "spectrum/max_re_mu"
+USUAL_RATIO = "grad/block_ratio"
+BAD_GRADIENTS = "grad/non_finite"
 
 
 class Action(StrEnum):
@@ -133,8 +135,31 @@ class SpectrumRule(Rule):
         return self
 
 
+class GradientRule(Rule):
+    """A block amplifies its gradient by more than a bound, or tensors of the gradient are no numbers.
+
+    ``metric`` is the ratio; ``grad/non_finite``, the count, is looked at beside it.
+    """
+
+    rule: Literal["gradient"]
+    metric: str = Field(default=USUAL_RATIO, min_length=1)
+    ratio_above: Number = Field(default=100.0, gt=0)
+    for_points: int = Field(default=1, ge=1, le=1_000_000)
+
+
+class Plateau(Rule):
+    """In the newest ``for_points`` points the best value of a metric became lower by less than ``by``."""
+
+    rule: Literal["plateau"]
+    metric: str = Field(min_length=1)
+    by: Number = Field(gt=0)
+    for_points: int = Field(ge=1, le=1_000_000)
+    after_step: int = Field(default=0, ge=0, description="earlier points are not judged")
+
+
 AnyRule = Annotated[
-    Threshold | NonFinite | Divergence | Silence | SpectrumRule, Field(discriminator="rule")
+    Threshold | NonFinite | Divergence | Silence | SpectrumRule | GradientRule | Plateau,
+    Field(discriminator="rule"),
 ]
 
 
@@ -181,6 +206,9 @@ def derived_name(kind: str, metric: str | None) -> str:
 
     The metric that its kind takes by default is not named, be it written or not.
     """
-    if metric is None or (kind == "spectrum" and metric == USUAL_SPECTRUM):
+    if metric is None or _USUAL.get(kind) == metric:
         return kind
     return f"{kind}.{metric.replace('/', '.').lower()}"
+
+
+_USUAL = {"spectrum": USUAL_SPECTRUM, "gradient": USUAL_RATIO}

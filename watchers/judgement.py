@@ -26,7 +26,7 @@ from watchers.certify import (
     raise_alarm,
 )
 from watchers.findings import Finding, Kind, of_end, of_standing, of_verdict
-from watchers.rules import judge, metric_of
+from watchers.rules import judge, metrics_of
 from watchers.verdict import Decision, Moment, Phase, Verdict
 from watchers.window import Window
 
@@ -71,7 +71,7 @@ def begin(
     stopped_by: str | None = None,
 ) -> Judgement:
     """Before the first line. ``recorded``, ``stopped_by``: what an earlier watcher wrote down."""
-    judged = {metric for rule in rules if (metric := metric_of(rule)) is not None}
+    judged = {metric for rule in rules for metric in metrics_of(rule)}
     gone = {
         step: admit(certify, Checkpoint(step=step, problem="its directory is gone"), standing)
         for step, standing in (recorded or {}).items()
@@ -147,8 +147,8 @@ def finish(judgement: Judgement) -> Step:
 def _concerns(rule: Rule, window: Window) -> bool:
     if isinstance(rule, Silence):
         return False
-    metric = metric_of(rule)
-    return metric is None or metric in window.touched
+    metrics = metrics_of(rule)
+    return not metrics or not metrics.isdisjoint(window.touched)
 
 
 def _hear(judgement: Judgement, rule: Rule) -> Step:

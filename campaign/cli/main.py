@@ -24,6 +24,7 @@ from campaign.cli.logs import logs
 from campaign.cli.ls import ls
 from campaign.cli.options import HomeOption, forget_home
 from campaign.cli.output import ReaderGone, put, talk
+from campaign.cli.params import params
 from campaign.cli.probe import probe
 from campaign.cli.publish import publish
 from campaign.cli.resume import resume
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 
 for _verb in (
-    submit, ls, show, logs, watch, wait, cancel, kill, resume, gpus, alerts, checkpoints, probe, ui,
+    submit, ls, show, logs, watch, wait, cancel, kill, resume, gpus, alerts, checkpoints, probe, params, ui,
     publish, up, down, doctor, schema, version,
 ):  # fmt: skip
     app.command(_verb.__name__)(_verb)

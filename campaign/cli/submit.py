@@ -32,7 +32,10 @@ def submit(
         bool, typer.Option("--dry-run", help="Show the plan; write and start nothing.")
     ] = False,
     no_start: Annotated[
-        bool, typer.Option("--no-start", help="Only queue it; start no controller.")
+        bool,
+        typer.Option(
+            "--no-start", help="Queue it and start no controller; one that runs takes it."
+        ),
     ] = False,
     profile: Annotated[
         str | None, typer.Option(help="Take this profile of the file.", show_default=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from campaign import probing
+from campaign import children, probing
 from campaign.devices import DeviceRow
 from campaign.errors import ExitCode, NotFound, WrongState
 from campaign.probing import BadProbe, ProbeFailed, pick, place, split
@@ -133,7 +133,7 @@ def child(monkeypatch):
         started.update(argv=argv, environment=environment, order=json.loads(argv[-1]))
         return started["code"], started["out"]
 
-    monkeypatch.setattr(probing, "_run", run)
+    monkeypatch.setattr(children, "run", run)
     return started
 
 

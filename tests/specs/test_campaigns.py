@@ -25,6 +25,11 @@ TAKES = [
     ("ep_resreg.yaml", "laptop", ()),
     ("ep_resreg.yaml", "paper", TEXT_OF_MINE),
     ("command_example.yaml", None, ()),
+    *(
+        (f"hope_{of}.yaml", profile, ())
+        for of in ("phases", "fixed")
+        for profile in (None, "laptop", "h200", "paper")
+    ),
 ]
 
 

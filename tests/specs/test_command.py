@@ -108,7 +108,8 @@ def test_an_unknown_rule_names_the_rules_that_there_are(one: One) -> None:
     """59."""
     error = one(f"{ARGV}    watch: [{{rule: treshold, metric: loss, above: 1}}]\n")
     assert (error.line, error.column, error.got) == (7, 20, "'treshold'")
-    assert error.allowed == "must be one of: threshold, non_finite, divergence, silence, spectrum"
+    kinds = ("threshold", "non_finite", "divergence", "silence", "spectrum", "gradient", "plateau")
+    assert error.allowed == f"must be one of: {', '.join(kinds)}"
     assert error.hint == "did you mean `threshold`?"
 
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from specs.files import MetricLine
 from specs.watch import AnyRule, Divergence, Rule, Silence
-from watchers.rules import JUDGES, judge, metric_of
+from watchers.rules import JUDGES, judge, metrics_of
 from watchers.verdict import Decision, Moment, Phase, Verdict
 from watchers.window import Window
 
@@ -25,7 +25,7 @@ def rule_of(**fields: Any) -> Rule:
 
 def verdicts(rule: Rule, values: list[float], *, every: int = 100) -> list[Verdict]:
     """One verdict a point; the points lie at steps 100, 200, ..."""
-    window, found = Window(keep=frozenset({"m"})), []
+    window, found = Window(keep=frozenset({"m"}) | metrics_of(rule)), []
     for order, value in enumerate(values, start=1):
         line = MetricLine(t=float(order), step=every * order, metrics={"m": value})
         window = window.append(line)
@@ -213,11 +213,16 @@ def test_a_model_without_a_judge_is_refused() -> None:
         judge(Rule(), Window(keep=frozenset()), TIMELESS)
 
 
+def gradient_of(**fields: Any) -> Rule:
+    return rule_of(rule="gradient", metric="m", ratio_above=1, **fields)
+
+
 some_rules = st.one_of(
     st.builds(threshold, above=st.just(1), for_points=st.integers(1, 3), action=st.just("kill")),
     st.builds(threshold, below=st.just(1), for_points=st.integers(1, 3), action=st.just("kill")),
     st.builds(divergence, for_points=st.integers(1, 3), after_step=st.sampled_from([0, 300])),
     st.builds(non_finite, metric=st.sampled_from([None, "m"]), for_points=st.integers(1, 3)),
+    st.builds(gradient_of, for_points=st.integers(1, 3)),
 )
 values = st.lists(st.sampled_from([0.0, 0.6, 1.5, 2.2, NAN, INF, -INF]), max_size=14)
 
@@ -260,8 +265,96 @@ def test_a_wider_margin_never_alarms_at_a_point_where_a_narrower_one_is_calm(
         assert not (a.phase is Phase.CALM and b.phase is not Phase.CALM)
 
 
-def test_the_metric_of_a_rule_is_the_one_it_names() -> None:
-    assert metric_of(divergence()) == "m"
-    assert metric_of(non_finite()) is None
-    assert metric_of(Silence(rule="silence")) is None
+def gradient(**fields: Any) -> Rule:
+    return rule_of(rule="gradient", metric="m", **{"ratio_above": 10, **fields})
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "steps"),
+    [
+        (gradient(), [2.0, 11.0, 12.0, 2.0, 11.0], [200, 500]),
+        (gradient(), [10.0], []),
+        (gradient(for_points=2), [11.0, 2.0, 11.0, NAN, 11.0], [400]),
+        (gradient(), [NAN], [100]),
+        (gradient(), [INF], [100]),
+    ],
+    ids=[
+        "once per crossing",
+        "the bound is not above it",
+        "only in a row",
+        "a ratio that is no number is a broken gradient",
+        "so is an infinite one",
+    ],
+)
+def test_gradient(rule: Rule, values: list[float], steps: list[int]) -> None:
+    assert fired(rule, values) == steps
+
+
+def test_a_gradient_with_tensors_that_are_no_numbers_fires_whatever_its_ratio() -> None:
+    window, found = Window(keep=frozenset({"m", "grad/non_finite"})), []
+    for step, bad in enumerate([0.0, 0.0, 3.0, 0.0]):
+        line = MetricLine(t=float(step), step=step, metrics={"m": 1.0, "grad/non_finite": bad})
+        window = window.append(line)
+        found.append(judge(gradient(), window, TIMELESS))
+    assert [v.phase for v in found] == [Phase.CALM, Phase.CALM, Phase.ALARM, Phase.CALM]
+    assert (found[2].onset, found[2].end) == (1, 2)
+    assert "3 tensors" in found[2].reason
+
+
+def plateau(**fields: Any) -> Rule:
+    return rule_of(rule="plateau", metric="m", **{"by": 0.1, "for_points": 3, **fields})
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "steps"),
+    [
+        (plateau(), [1.0, 0.99, 0.98, 0.97, 0.96], [400]),
+        (plateau(), [1.0, 0.8, 0.6, 0.4, 0.2, 0.0], []),
+        (plateau(), [1.0, 0.95, 0.93, 0.89, 0.84, 0.82], []),
+        (plateau(), [1.0, 1.0, 1.0], []),
+        (plateau(), [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5], [400, 800]),
+        (plateau(), [0.5, 2.0, 0.9, 0.7], [400]),
+        (plateau(), [1.0, NAN, INF, 1.0], [400]),
+        (plateau(), [NAN] * 6, []),
+        (plateau(after_step=300), [0.1, 0.1, 1.0, 0.9, 0.8, 0.7, 0.7], []),
+    ],
+    ids=[
+        "once, on the point that completes the row",
+        "what improves is none",
+        "neither is what improves slowly, but enough within the row",
+        "there must be a point before the row",
+        "it fires again after it has moved on",
+        "to come back to the best is no improvement",
+        "what is no number is none",
+        "a metric that never had a finite value is not judged",
+        "earlier points are not the best",
+    ],
+)
+def test_plateau(rule: Rule, values: list[float], steps: list[int]) -> None:
+    assert fired(rule, values) == steps
+
+
+def test_only_a_plateau_that_kills_speaks_about_health_and_begins_at_the_best_value() -> None:
+    values = [1.0, 0.5, 0.6, 0.6, 0.6]
+    assert {v.phase for v in verdicts(plateau(), values)} == {Phase.CALM}
+    verdict = verdicts(plateau(action="kill"), values)[-1]
+    assert (verdict.phase, verdict.onset, verdict.end) == (Phase.ALARM, 200, 500)
+
+
+@given(values, st.integers(1, 4))
+def test_a_plateau_never_fires_where_the_newest_point_is_lower_by_enough(
+    points: list[float], row: int
+) -> None:
+    for at, verdict in enumerate(verdicts(plateau(for_points=row), points)):
+        before = [p for p in points[: max(0, at + 1 - row)] if math.isfinite(p)]
+        if before and math.isfinite(points[at]) and points[at] <= min(before) - 0.1:
+            assert verdict.action is Decision.CONTINUE
+
+
+def test_the_metrics_of_a_rule_are_those_it_names() -> None:
+    assert metrics_of(divergence()) == {"m"}
+    assert metrics_of(plateau()) == {"m"}
+    assert metrics_of(gradient()) == {"m", "grad/non_finite"}
+    assert metrics_of(non_finite()) == frozenset()
+    assert metrics_of(Silence(rule="silence")) == frozenset()
     assert isinstance(divergence(), Divergence)

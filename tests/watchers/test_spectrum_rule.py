@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from specs.files import MetricLine
 from specs.watch import Certify, SpectrumRule, rule_name
 from watchers.judgement import begin, take_line
-from watchers.rules import judge, metric_of
+from watchers.rules import judge, metrics_of
 from watchers.verdict import Decision, Moment, Phase, Verdict
 from watchers.window import Window
 
@@ -214,7 +214,7 @@ def test_a_line_through_fewer_than_three_points_is_refused(points: int) -> None:
 
 def test_by_default_it_judges_the_exact_spectrum_against_zero() -> None:
     rule = SpectrumRule(rule="spectrum")
-    assert (metric_of(rule), rule.above, rule.points) == ("spectrum/max_re_mu", 0.0, 1)
+    assert (metrics_of(rule), rule.above, rule.points) == ({"spectrum/max_re_mu"}, 0.0, 1)
     assert rule_name(rule) == "spectrum"
     assert rule_name(spectrum(metric="spectrum/estimate")) == "spectrum.spectrum.estimate"
 

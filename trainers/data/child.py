@@ -57,7 +57,7 @@ class EncodeOrder:
     threads: int = 1
 
 
-O = TypeVar("O", MakeOrder, EncodeOrder)  # noqa: E741 - an order
+O = TypeVar("O")  # noqa: E741 - an order
 
 
 def run(

@@ -10,8 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from specs.watch import Divergence, NonFinite, Rule, Silence, SpectrumRule, Threshold
-from watchers.rules import divergence, non_finite, silence, spectrum, threshold
+from specs.watch import (
+    BAD_GRADIENTS,
+    Divergence,
+    GradientRule,
+    NonFinite,
+    Plateau,
+    Rule,
+    Silence,
+    SpectrumRule,
+    Threshold,
+)
+from watchers.rules import divergence, gradient, non_finite, plateau, silence, spectrum, threshold
 from watchers.verdict import Moment, Verdict
 from watchers.window import Window
 
@@ -24,6 +34,8 @@ JUDGES: Mapping[type[Rule], Judge] = {
     Divergence: divergence.judge,
     Silence: silence.judge,
     SpectrumRule: spectrum.judge,
+    GradientRule: gradient.judge,
+    Plateau: plateau.judge,
 }
 
 
@@ -33,13 +45,17 @@ def judge(rule: Rule, window: Window, moment: Moment) -> Verdict:
     return verdict
 
 
-def metric_of(rule: Rule) -> str | None:
-    """The one metric that a rule judges; None for every metric, or none."""
+def metrics_of(rule: Rule) -> frozenset[str]:
+    """The metrics that a rule judges; none where it judges every metric, or no metric at all."""
     match rule:
-        case Threshold() | Divergence() | NonFinite() | SpectrumRule():
-            return rule.metric
+        case GradientRule():
+            return frozenset({rule.metric, BAD_GRADIENTS})
+        case Threshold() | Divergence() | SpectrumRule() | Plateau():
+            return frozenset({rule.metric})
+        case NonFinite():
+            return frozenset() if rule.metric is None else frozenset({rule.metric})
         case _:
-            return None
+            return frozenset()
 
 
-__all__ = ["JUDGES", "Judge", "judge", "metric_of"]
+__all__ = ["JUDGES", "Judge", "judge", "metrics_of"]

@@ -50,7 +50,7 @@ def _spectrum(axes: Axes, rows: Sequence[Any]) -> None:
     axes.add_patch(Circle((-1 / eps, 0), 1 / eps, fill=False, color="grey", linestyle="--"))
     axes.axvline(0, color="black", linewidth=0.8)
     axes.axis((limits[0], max(limits[1], 0.1), limits[2], limits[3]))
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_aspect("equal", adjustable="box")
     axes.set(xlabel="Re mu", ylabel="Im mu", title=f"spectrum of J; dashed: |1 + {eps:g} mu| = 1")
     axes.legend(markerscale=3)
 

@@ -26,11 +26,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" CAMPAIGN="$(BIN)/campaign" sh scripts/demo.sh
 
+# The quick tests share the cores; the heavy ones start whole clusters and run one at a time.
+SHARED := -n logical --maxprocesses 8 --dist worksteal
+
 check: setup
-	@$(BIN)/python -m pytest -q -m "not heavy and not gpu"
+	@$(BIN)/python -m pytest -q $(SHARED) -m "not heavy and not gpu"
 
 test: setup
-	@$(BIN)/python -m pytest -m "not gpu"
+	@$(BIN)/python -m pytest $(SHARED) -m "not heavy and not gpu"
+	@$(BIN)/python -m pytest -m "heavy and not gpu"
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -8,7 +8,8 @@
         print(run.run, run.result, run.metrics["val/ce"]["best"])
 
 What is written goes into the store as a request, and that commit is the acknowledgement; what is read
-comes from the store. Errors are CampaignError and SpecErrors: the message says what to do.
+comes from the store. A method finds what is meant and hands it to the module of its work; the file is as
+long as there are verbs. Errors are CampaignError and SpecErrors: the message says what to do.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign import control
+from campaign import asking, control, misconfigured
 from campaign.details import RunDetails, details_of, log_of
-from campaign.errors import ControllerDown, NoCheckpoint, NotFound, TimedOut, UiDown, WrongState
+from campaign.errors import NotFound, TimedOut, UiDown, WrongState
 from campaign.follower import Follower
 from campaign.home import Home
 from campaign.naming import RunName
@@ -36,16 +37,11 @@ if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from campaign.counting import Counts
     from campaign.going_down import Down
     from campaign.looking import Gpus
-    from campaign.probing import Ask, Probed
-    from campaign.store import Store
+    from campaign.probing import Ask, Place, Probed
     from campaign.submitting import Plan, Submission
     from specs.run import CampaignSpec
     from watchers.mlflow_loop import Published
     from watchers.ui_mlflow import Ui
-
-ANSWER_DEADLINE = 15.0
-REFUSED = "refused:"
-"""How the answer to a request begins that the controller could not read."""
 
 
 class Client:
@@ -55,6 +51,7 @@ class Client:
         self, home: str | Path | None = None, *, tell: Callable[[str], None] = lambda _: None
     ) -> None:
         self.home = Home.locate(home)
+        self.home.check()
         self._tell = tell
 
     # ------------------------------------------------------------ submitting
@@ -84,7 +81,7 @@ class Client:
         record = preparing.record_of(read, self.home.root, origin, debug=debug)
         if origin.patch is not None:  # before the submit: an attempt may start at once
             keep(self.home, origin.patch)
-        with self._store() as store:
+        with asking.opened(self.home) as store:
             made = submitting.put(store, read, record, (*read.warnings, *doubts))
         if start and any(run.status != "done" for run in self.runs(made.campaign)):
             self.start()
@@ -98,12 +95,15 @@ class Client:
         sets: Sequence[str] = (),
         as_name: str | None = None,
     ) -> Plan:
-        """What `submit` would do. Looks at this host's devices; writes and starts nothing."""
+        """What `submit` would do. Looks at this host's devices; writes and starts nothing.
+
+        A device that is not here is one of the plan's warnings. Raises SpecErrors, ConfigError.
+        """
         from campaign import looking, preparing, submitting
 
         read = preparing.read_campaign(source, profile=profile, sets=sets, as_name=as_name)
         known = looking.known_hosts(self.home, probe=True)
-        doubts = preparing.check(read, known)
+        doubts = preparing.check(read, known, planned=True)
         origin = preparing.origin_of(read, self.home.root)
         record = preparing.record_of(read, self.home.root, origin)
         return submitting.plan(read, record, known, (*read.warnings, *doubts))
@@ -129,33 +129,23 @@ class Client:
 
         Raises WrongState if it is not done, NoCheckpoint if nothing of that kind is there.
         """
-        from campaign.decide import resume_plan
-        from campaign.starts import Ready
-
-        name = self.find_run(run)
-        with self._store() as store:
-            state = store.load()
-        record = state.runs.get(name)
-        if record is None or record.status.status != "done":
-            status = "queued" if record is None else record.status.status
-            raise WrongState(f"{'/'.join(name)} is {status}: only a run that is done is resumed")
-        found = resume_plan(state, record, origin)
-        if not isinstance(found, Ready):
-            raise NoCheckpoint(f"{'/'.join(name)} is not resumed: {found.why}")
-        answer = self._ask("resume", {"run": list(name), "origin": origin})
+        payload = asking.resume_of(self.home, self.find_run(run), origin)
+        answer = self._ask("resume", payload)
         if "not resumed" in answer:  # something happened to it since it was looked at
             raise WrongState(answer)
         return answer
 
+    def origins(self, run: str) -> tuple[str, ...]:
+        """Whence `resume` could go on now: of ``certified``, ``latest`` and ``scratch``; none while the run is
+        not done. Raises NotFound.
+        """
+        return asking.origins_of(self.home, self.find_run(run))
+
     def release(self, device: str) -> str:
         """Lift the quarantine of a device. Raises NotFound if there is none."""
         with self.reader() as reader:
-            known = reader.quarantines()
-        found = [name for name in known if name.lower().startswith(device.lower())]
-        if len(found) != 1:
-            there = ", ".join(known) or "no device"
-            raise NotFound(f"{device} is not one device in quarantine; in quarantine: {there}")
-        return self._ask("lift", {"device": found[0]})
+            payload = asking.lift_of(device, list(reader.quarantines()))
+        return self._ask("lift", payload)
 
     # ------------------------------------------------------------ the controller
 
@@ -175,7 +165,11 @@ class Client:
         return control.start(self.home, idle_exit=control.IDLE_EXIT)
 
     def up(self, *, ray_address: str | None = None) -> control.Controller:
-        """Start the controller, to stay; raises WrongState if one is there for another Ray."""
+        """Start the controller, to stay; raises WrongState if one is there for another Ray, BadAddress."""
+        if ray_address is not None:
+            from campaign.config import check_address
+
+            check_address(ray_address)
         self.home.create()
         if control.running(self.home) is None:
             self.config()  # as in `start`
@@ -271,22 +265,10 @@ class Client:
     def misconfigured(self) -> list[str]:
         """Why nothing starts on hosts whose configuration cannot be read, with file and line; where no
         controller runs, of this host as it is now."""
-        until = "nothing starts until this is mended"
         if self.controller() is None:
-            from campaign.config import ConfigError
-
-            try:
-                self.config()
-            except ConfigError as error:
-                return [f"{until}: {problem}" for problem in error.problems]
-            return []
+            return misconfigured.here(self.home)
         with self.reader() as reader:
-            return [
-                f"host {record['name']}: {until}: {problem}"
-                for record in reader.hosts()
-                if record["up"]
-                for problem in record["facts"].get("misconfigured", ())
-            ]
+            return misconfigured.everywhere(reader)
 
     def refusal(self, campaign: str) -> str | None:
         """Why the newest submit of a campaign was refused by the controller; None if it was not."""
@@ -297,7 +279,7 @@ class Client:
         """Every device: who has it, or why nobody may."""
         from campaign import looking
 
-        return looking.gpus(self.home)
+        return looking.gpus(self.home, tell=self._tell)
 
     # ------------------------------------------------------------ probes
 
@@ -309,14 +291,23 @@ class Client:
         Raises NotFound, BadProbe, WrongState, ProbeFailed.
         """
         from campaign import probing
-        from campaign.hosts.factory import host_name, usable_cpus
+        from campaign.hosts.factory import usable_cpus
 
+        order = ask or probing.Ask()
+        probing.check(name, order)
         path = self._checkpoint(checkpoint)
+        at = self._place(device)
+        return probing.measure(name, path, order, at, threads=usable_cpus())
+
+    def _place(self, device: str) -> Place:
+        from campaign import probing
+        from campaign.hosts.factory import host_name
+
         rows = () if device == probing.CPU else self.gpus().rows
         at = probing.place(device, rows, host=host_name())
         if at.told:
             self._tell(at.told)
-        return probing.measure(name, path, ask or probing.Ask(), at, threads=usable_cpus())
+        return at
 
     def _checkpoint(self, given: str | Path) -> Path:
         from campaign import probing
@@ -342,12 +333,9 @@ class Client:
         Raises BadClipOrder, NotFound, WrongState, ClipsFailed.
         """
         from campaign import clip_making, probing
-        from campaign.hosts.factory import host_name, usable_cpus
+        from campaign.hosts.factory import usable_cpus
 
-        rows = () if device == probing.CPU else self.gpus().rows
-        at = probing.place(device, rows, host=host_name())
-        if at.told:
-            self._tell(at.told)
+        at = self._place(device)
         threads = min(usable_cpus(), probing.MOST_THREADS)
         return clip_making.write(ask, at, threads=threads, progress=progress)
 
@@ -368,7 +356,15 @@ class Client:
         except FileNotFoundError as error:
             raise NotFound(str(error)) from error
         except AnotherRuns as error:
-            raise WrongState(str(error)) from error
+            raise WrongState(
+                f"{error}; what it has published is to be seen with\n  campaign ui"
+            ) from error
+
+    def points_in(self, directory: str | Path) -> int:
+        """How many metric points the attempts in a directory have written."""
+        from campaign.metric_points import count_points
+
+        return count_points(Path(directory))
 
     def ui(self, *, port: int | None = None) -> Ui:
         """Serve MLflow on loopback until `close`; a tracking server is only pointed to. Raises UiDown."""
@@ -406,43 +402,11 @@ class Client:
 
     # ------------------------------------------------------------ inside
 
-    @contextmanager
-    def _store(self) -> Iterator[Store]:
-        from campaign.store import Store
-
-        self.home.create()
-        store = Store(self.home.store)
-        try:
-            yield store
-        finally:
-            store.close()
-
     def _stop(self, runs: Sequence[str], *, kill: bool, reason: str) -> list[str]:
         names = [self.find_run(run) for run in runs]
-        status = {(row.campaign, row.run): row for row in self.runs()}
-        done = [name for name in names if status[name].status == "done"]
-        if done and len(done) == len(names):
-            how = ", ".join(f"{c}/{r} is done already: {status[c, r].result}" for c, r in done)
-            raise WrongState(how)
-        payload = {"runs": names, "kill": kill, "by": "user", "reason": reason}
+        payload = asking.stop_of(names, self.runs(), kill=kill, reason=reason)
         return self._ask("stop", payload).split("; ")
 
     def _ask(self, kind: str, payload: Mapping[str, Any]) -> str:
-        """Make a request, see to it that a controller runs, and wait for its answer.
-
-        Raises ControllerDown where no answer comes; the request stays, and will be taken.
-        """
-        with self._store() as store:
-            request = store.request(kind, payload, time.time())
-            self.start()
-            until = time.monotonic() + ANSWER_DEADLINE
-            while time.monotonic() < until:
-                if (answer := store.answer_of(request)) is not None:
-                    if answer.startswith(REFUSED):
-                        raise WrongState(answer)
-                    return answer
-                time.sleep(0.02)
-        raise ControllerDown(
-            f"the request is kept (number {request}), but the controller has not taken it within "
-            f"{ANSWER_DEADLINE:.0f} s; the end of its log:\n{control.tail(self.home)}"
-        )
+        """The answer of the controller, which is started where none runs. Raises ControllerDown, WrongState."""
+        return asking.ask(self.home, kind, payload, start=self.start)

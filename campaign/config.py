@@ -43,6 +43,12 @@ class ConfigError(CampaignError):
         super().__init__("\n".join(self.problems))
 
 
+class BadAddress(CampaignError):
+    """An address on the command line that cannot be one."""
+
+    exit_code = ExitCode.USAGE
+
+
 # ---------------------------------------------------------------- what a file may say
 
 
@@ -93,6 +99,14 @@ def _address(text: str) -> str:
     if match is None or not 1 <= int(match[1]) <= 65535:
         raise ValueError("write HOST:PORT, as in head.cluster:6379")
     return text
+
+
+def check_address(text: str) -> None:
+    """Raises BadAddress where a Ray address is not HOST:PORT."""
+    try:
+        _address(text)
+    except ValueError as error:
+        raise BadAddress(f"{text!r} is no address of a Ray cluster: {error}") from None
 
 
 class GpuSettings(Model):

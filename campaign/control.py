@@ -108,7 +108,7 @@ def start(
     raise ControllerDown(
         f"the controller of {home.root} did not come up; the end of {home.controller_log}:\n"
         + tail(home)
-        + "\n  what was submitted is kept; campaign doctor looks for the cause"
+        + "\n  what was submitted is kept; this looks for the cause:\n  campaign doctor"
     )
 
 

@@ -15,11 +15,12 @@ from campaign import events as e
 from campaign import orders as o
 from campaign import requests
 from campaign.decide import Decision, decide
-from campaign.hosts import desk
+from campaign.hosts import messages
 from campaign.launching import launch_of
 from campaign.links import Facts, Link
 from campaign.reaping import reap_order
-from campaign.state import Attempt, AttemptId, State
+from campaign.records import Attempt, AttemptId
+from campaign.state import State
 from campaign.store import Request, Store
 
 TICK_EVERY = 0.5
@@ -107,23 +108,23 @@ class Controller:
         live = tuple(run.id for run in self.state.runs.values() if run.status.status == "active")
         return e.StopRequested(runs=live, kill=False, by="user", reason="campaign down --stop-runs")
 
-    def _as_fact(self, fact: desk.AnyFact) -> e.Event | None:
+    def _as_fact(self, fact: messages.AnyFact) -> e.Event | None:
         match fact:
-            case desk.HostSeen():
+            case messages.HostSeen():
                 return e.HostSeen(facts=fact.facts)
-            case desk.HostLost():
+            case messages.HostLost():
                 return e.HostLost(host=fact.host, reason=fact.reason)
-            case desk.Observed():
+            case messages.Observed():
                 return e.Observed(
                     attempt=attempt_of(fact.observation.directory), observation=fact.observation
                 )
-            case desk.StartFailed():
+            case messages.StartFailed():
                 return e.StartFailed(attempt=attempt_of(fact.directory), reason=fact.reason)
-            case desk.ReapFailed():
+            case messages.ReapFailed():
                 return e.ReapFailed(attempt=attempt_of(fact.directory), reason=fact.reason)
-            case desk.Unstarted():
+            case messages.Unstarted():
                 return e.ProvedUnstarted(attempt=attempt_of(fact.directory))
-            case desk.Problem() | desk.Ready():
+            case messages.Problem() | messages.Ready():
                 self.say(fact.text)
                 return None
 
@@ -154,32 +155,32 @@ class Controller:
             case o.StartAttempt():
                 run = self.state.runs[attempt.run_id]
                 launch = launch_of(self.state.campaigns[attempt.campaign], run, attempt)
-                self.link.send(desk.Start(host=attempt.host, launch=launch))
+                self.link.send(messages.Start(host=attempt.host, launch=launch))
             case o.StopAttempt():
                 self.link.send(
-                    desk.GiveOrder(
+                    messages.GiveOrder(
                         host=attempt.host, directory=attempt.directory, order=order.order
                     )
                 )
             case o.ReapAttempt():
                 self.link.send(
-                    desk.Reap(host=attempt.host, directory=attempt.directory, order=order.order)
+                    messages.Reap(host=attempt.host, directory=attempt.directory, order=order.order)
                 )
             case o.KeepCheckpoints():
                 self._keep(attempt, order.steps)
             case o.ProveUnstarted():
-                self.link.send(desk.Prove(host=attempt.host, directory=attempt.directory))
+                self.link.send(messages.Prove(host=attempt.host, directory=attempt.directory))
             case o.ReleaseLease():
-                self.link.send(desk.Release(directory=attempt.directory))
+                self.link.send(messages.Release(directory=attempt.directory))
             case o.FinishAttempt():
-                self.link.send(desk.Untrack(host=attempt.host, directory=attempt.directory))
+                self.link.send(messages.Untrack(host=attempt.host, directory=attempt.directory))
 
     def _adopt(self) -> None:
         """The other side knows nothing: tell it every attempt that is not over, then go on."""
         self._epoch = self.link.epoch
         for attempt in self.state.live_attempts():
             self.link.send(
-                desk.Track(
+                messages.Track(
                     host=attempt.host,
                     directory=attempt.directory,
                     cursor=attempt.cursor,
@@ -192,7 +193,7 @@ class Controller:
                 self._reap_again(attempt)
 
     def _keep(self, attempt: Attempt, steps: tuple[int, ...]) -> None:
-        self.link.send(desk.Keep(host=attempt.host, directory=attempt.directory, steps=steps))
+        self.link.send(messages.Keep(host=attempt.host, directory=attempt.directory, steps=steps))
 
     def _reap_again(self, attempt: Attempt) -> None:
         """A ladder that was under way when the link died is run again: it does no harm twice."""

@@ -23,9 +23,7 @@ from campaign.orders import (
     StopAttempt,
 )
 from campaign.reaping import reap, reap_again, reap_failed
-from campaign.schedule import schedule
-from campaign.settle import settle
-from campaign.state import (
+from campaign.records import (
     SCRATCH,
     Alert,
     AnyRecord,
@@ -40,9 +38,11 @@ from campaign.state import (
     Run,
     RunId,
     StartFrom,
-    State,
     Stopping,
 )
+from campaign.schedule import schedule
+from campaign.settle import settle
+from campaign.state import State
 from specs.endings import NEVER_CAME_UP
 
 __all__ = ["NOTHING", "Decision", "decide"]

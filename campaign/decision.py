@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from campaign.orders import AnyOrder
-from campaign.state import AnyRecord, RunId, State
+from campaign.records import AnyRecord, RunId
+from campaign.state import State
 
 
 @dataclass(frozen=True, kw_only=True)

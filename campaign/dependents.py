@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from campaign.decision import Decision, merged
 from campaign.orders import KeepCheckpoints
-from campaign.state import Attempt, RunId, Running, State, Stopping
+from campaign.records import Attempt, RunId, Running, Stopping
+from campaign.state import State
 from specs.run import RunSpec
 
 

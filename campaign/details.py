@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign.errors import NotFound
+from campaign.errors import LogNotYet, NotFound
 from campaign.home import Home
 from campaign.latency import KillLatency, kill_latency
 from campaign.naming import RunName
@@ -91,15 +91,17 @@ def code_of(record: Mapping[str, Any] | None, attempts: Sequence[AttemptRow]) ->
 
 
 def log_of(reader: Reader, name: RunName, attempt: int | None) -> Path:
-    """The log of an attempt, by default the newest. Raises NotFound."""
+    """The log of an attempt, by default the newest. Raises NotFound; LogNotYet where it may still come."""
     found = {a.number: a for a in reader.attempts(*name)}
     run = "/".join(name)
     if not found:
-        raise NotFound(f"{run} has no attempt yet, so there is no log")
+        raise LogNotYet(f"{run} has no attempt yet, so there is no log")
     number = max(found) if attempt is None else attempt
     if number not in found:
-        raise NotFound(f"{run} has attempts 1 to {max(found)}, not {number}")
+        raise LogNotYet(f"{run} has attempts 1 to {max(found)}, not {number}")
     log = AttemptFiles(root=Path(found[number].directory)).log
     if not log.exists():
+        if found[number].status == "starting":
+            raise LogNotYet(f"attempt {number} of {run} only starts")
         raise NotFound(f"{log} is not on this machine; the attempt ran on {found[number].host}")
     return log

@@ -38,6 +38,10 @@ class NotFound(CampaignError):
     exit_code = ExitCode.NOT_FOUND
 
 
+class LogNotYet(NotFound):
+    """The attempt, or its log, is not there yet."""
+
+
 class WrongState(CampaignError):
     """What was asked is not possible in the state that things are in."""
 

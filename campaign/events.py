@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from campaign.hosts.port import HostFacts, Observation
-from campaign.state import AttemptId, Campaign, RunId
+from campaign.records import AttemptId, Campaign, RunId
 from specs.run import RunSpec
 
 

@@ -29,11 +29,20 @@ class Home:
         chosen = given or os.environ.get(ENV_HOME) or "runs"
         return Home(root=Path(chosen).expanduser().resolve())
 
+    def check(self) -> None:
+        """Raises BadHome where something else is in its place, or in that of a directory above it."""
+        there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        if not there.is_dir():
+            raise BadHome(f"{there} is no directory; choose another with --home")
+
     def create(self) -> None:
         """Make the directory, for its owner alone. Raises BadHome if it is another user's."""
-        if self.root.exists() and not self.root.is_dir():
-            raise BadHome(f"{self.root} is no directory; choose another with --home")
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.check()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            why = f"{self.root} cannot be made: {error.strerror}"
+            raise BadHome(f"{why}; choose another with --home") from error
         owner = self.root.stat().st_uid
         if owner != os.getuid():
             raise BadHome(f"{self.root} belongs to user {owner}; choose another with --home")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from campaign import events as e
 from campaign.decision import NOTHING, Decision
 from campaign.gpus.etiquette import look_at_host
+from campaign.records import Alert, AnyRecord, HostRecord, HostSights
 from campaign.schedule import ours_on
-from campaign.state import Alert, AnyRecord, HostRecord, HostSights, State
+from campaign.state import State
 
 RULE = "controller"
 """The rule named in alerts that no rule of a campaign raised."""

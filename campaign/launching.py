@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from campaign.hosts.port import Launch
-from campaign.state import Attempt, Campaign, Run
+from campaign.records import Attempt, Campaign, Run
 from campaign.stored_spec import effective
 from specs import files
 from specs.run import RunSpec

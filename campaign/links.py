@@ -12,16 +12,9 @@ from typing import Protocol
 
 from campaign import ray_head
 from campaign.home import Home
-from campaign.hosts.desk import (
-    FACT,
-    AnyFact,
-    AnyMessage,
-    Desk,
-    Leave,
-    NoLeaser,
-    Problem,
-    Ready,
-)
+from campaign.hosts.desk import Desk
+from campaign.hosts.leaser import NoLeaser
+from campaign.hosts.messages import FACT, AnyFact, AnyMessage, Leave, Problem, Ready
 from campaign.hosts.port import Host
 
 CLOSE_DEADLINE = 30.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,17 @@ def known_hosts(home: Home, *, probe: bool) -> Known:
     return Known(hosts=(here(home),), complete=config.load(home.root).settings.ray.address is None)
 
 
-def gpus(home: Home) -> Gpus:
+FIRST_LOOK = 20.0
+"""Seconds that a controller is given to see its first host."""
+
+_LOOK_EVERY = 0.1
+
+
+def gpus(home: Home, *, tell: Callable[[str], None] = lambda _: None) -> Gpus:
     """Every device: who has it, or why nobody may. Without a controller this host is asked afresh; a
-    configuration that cannot be read is one of the problems."""
+    configuration that cannot be read is one of the problems. A controller that is only starting is
+    waited for, and ``tell`` is told so."""
+    first = _first_look(home, tell)
     with Reader(home.store) as reader:
         seen = {record["name"]: _seen(record) for record in reader.hosts()}
         holdings = Holdings(
@@ -59,9 +67,27 @@ def gpus(home: Home) -> Gpus:
     rows = tuple(device_rows(seen.values(), holdings))
     return Gpus(
         rows=rows,
-        problems=(*host_problems(seen.values()), *unread),
+        problems=(*first, *host_problems(seen.values()), *unread),
         probes={name: host.facts.devices.probe.value for name, host in seen.items()},
     )
+
+
+def _first_look(home: Home, tell: Callable[[str], None]) -> tuple[str, ...]:
+    """Wait until a controller that runs has seen a host; a sentence where it has not in time."""
+    until = time.monotonic() + FIRST_LOOK
+    told = False
+    while control.running(home) is not None:
+        with Reader(home.store) as reader:
+            if reader.hosts():
+                return ()
+        if time.monotonic() > until:
+            log = home.controller_log
+            return (f"the controller has seen no host in {FIRST_LOOK:.0f} s; its log: {log}",)
+        if not told:
+            tell("the controller is only starting: waiting for its first look at the devices")
+        told = True
+        time.sleep(_LOOK_EVERY)
+    return ()
 
 
 def ray_resources(home: Home) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from campaign.hosts.port import Liveness, Observation
 from campaign.moves import AttemptFact, move_attempt
-from campaign.state import (
+from campaign.records import (
     Alert,
     AnyRecord,
     Attempt,
@@ -24,10 +24,10 @@ from campaign.state import (
     Quarantine,
     Running,
     Starting,
-    State,
     Stopping,
     WatchVerdict,
 )
+from campaign.state import State
 from specs import endings
 
 _JUDGED = {

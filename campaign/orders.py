@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from campaign.hosts.port import Order
-from campaign.state import AttemptId
+from campaign.records import AttemptId
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from campaign.gpus.etiquette import Sight, Use
 from campaign.gpus.probe import DeviceKind
 
 if TYPE_CHECKING:
-    from campaign.state import RunId
+    from campaign.records import RunId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +122,13 @@ def place(
     now: float,
     policy: Policy = Policy(),
     problems: Mapping[str, str] | None = None,
+    *,
+    answered: bool = True,
 ) -> Placement:
     """The runs that start now, with their devices, and why the others wait.
 
-    ``problems``: host -> what is wrong with its probe, for the sentences.
+    For the sentences: ``problems``, host -> what is wrong with its probe; ``answered``, whether any host
+    has yet.
     """
     by_id = {device.id: device for device in devices}
     bars: Bars = {}
@@ -143,7 +146,7 @@ def place(
         kept_on = _host_to_keep(run, offer, now, policy)
         kept = [] if kept_on is None else _free(offer[kept_on])
         bars |= {d.id: Barred(bar=Bar.RESERVED, detail="/".join(run.run)) for d in kept}
-        why[run.run] = _why(run, offer, problems or {}, kept_on, now)
+        why[run.run] = _why(run, offer, problems or {}, kept_on, now) if answered else _early(run)
     return Placement(assigned=assigned, why=why)
 
 
@@ -251,6 +254,12 @@ def _why(
         waited = f"{(now - run.since) / 60:.0f} min"
         parts.append(f"It has waited {waited}, so the free ones on {kept_on} are kept for it")
     return head + ". ".join(parts)
+
+
+def _early(run: Waiting) -> str:
+    what = "GPU" if run.kind is DeviceKind.GPU else "CPU slot"
+    need = f"{run.need} {what}{'' if run.need == 1 else 's'}"
+    return f"waits for {need}: no host has answered yet, as in the first seconds of a controller"
 
 
 def _never(run: Waiting, offer: Offer) -> bool:

@@ -13,10 +13,10 @@ import specs
 from campaign import config
 from campaign.gpus.probe import Device
 from campaign.gpus.refs import Exclusion, parse
-from campaign.gpus.resolve import Problem, resolve
+from campaign.gpus.resolve import Problem, Row, resolve
 from campaign.hosts.port import HostFacts
 from campaign.provenance import Provenance, provenance
-from campaign.state import Campaign
+from campaign.records import Campaign
 from specs.base import NAME_PATTERN
 from specs.compare import resolved_hash
 from specs.errors import Place, SpecError, SpecErrors, at, gather, show
@@ -91,15 +91,27 @@ def read_campaign(
     )
 
 
-def check(read: Read, known: Known, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Whether it can run here. Raises SpecErrors with everything that cannot be; returns the doubts."""
+LACKING = frozenset({Row.TOO_MANY, Row.UNKNOWN})
+"""Problems that another machine may not have."""
+
+
+def check(
+    read: Read, known: Known, environ: Mapping[str, str] = os.environ, *, planned: bool = False
+) -> tuple[str, ...]:
+    """Whether it can run here. Raises SpecErrors with everything that cannot be; returns the doubts.
+
+    ``planned``: nothing is submitted, so that a device which is not here is a doubt.
+    """
     errors: list[SpecError] = list(check_here(read.spec, read.runs or None, environ=environ))
     found: list[tuple[str, SpecError]] = []
     doubts: list[str] = []
+    lacking: dict[str, list[str]] = {}
     for name, run in read.spec.runs.items():
         for problem in _device_problems(run, known):
             if problem.warning:
                 doubts.append(problem.message)
+            elif planned and problem.row in LACKING:
+                lacking.setdefault(problem.message, []).append(name)
             else:
                 found.append((name, _placed(name, problem, read.runs.get(name))))
     if doubts and not known.hosts:
@@ -107,6 +119,10 @@ def check(read: Read, known: Known, environ: Mapping[str, str] = os.environ) -> 
     errors += gather(found, read.spec.runs)
     if errors:
         raise SpecErrors(errors)
+    doubts += [
+        f"no device here can take {', '.join(runs)}: {why}; a submit here is refused"
+        for why, runs in lacking.items()
+    ]
     return tuple(dict.fromkeys(doubts))
 
 

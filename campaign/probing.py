@@ -12,22 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from campaign import children
+from campaign import children, probe_table
 from campaign.devices import DeviceRow
-from campaign.errors import CampaignError, ExitCode, NotFound, WrongState
+from campaign.errors import CampaignError, NotFound, WrongState
 from campaign.gpus import refs
 from campaign.gpus.probe import Device, DeviceKind
 from campaign.naming import RunName
+from campaign.probe_table import BadProbe
 from campaign.rows import CheckpointRow
 
 AUTO, CPU, CUDA = "auto", "cpu", "cuda"
 MOST_THREADS = 16
-
-
-class BadProbe(CampaignError):
-    """The probe, or one of its options, is not what there is."""
-
-    exit_code = ExitCode.USAGE
 
 
 class ProbeFailed(CampaignError):
@@ -61,6 +56,11 @@ class Ask:
     options: Mapping[str, Any] = field(default_factory=dict)
     plot: Path | None = None
     replace: bool = False
+
+
+def check(name: str, ask: Ask) -> None:
+    """What can be refused without torch. Raises BadProbe, WrongState."""
+    probe_table.check(name, ask.options, of=ask.of, plot=ask.plot, replace=ask.replace)
 
 
 # ---------------------------------------------------------------- which checkpoint

@@ -1,6 +1,6 @@
 """The Ray driver: a child process of the controller. When Ray dies it dies, and is started again.
 
-Messages come in as JSON lines on stdin, facts go out on stdout (campaign/hosts/desk.py has both).
+Messages come in as JSON lines on stdin, facts go out on stdout (campaign/hosts/messages.py has both).
 """
 
 from __future__ import annotations
@@ -15,106 +15,23 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import ray
-from ray.util.placement_group import (
-    PlacementGroup,
-    get_placement_group,
-    placement_group,
-    placement_group_table,
-    remove_placement_group,
-)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from campaign import config, ray_head
-from campaign.gpus.offer import declared, resource_name
+from campaign.gpus.offer import declared
 from campaign.home import Home
-from campaign.hosts import desk, identity, mirror, supervisor_ray
+from campaign.hosts import desk, identity, messages, mirror, supervisor_ray
 from campaign.hosts.factory import local_host
 from campaign.hosts.killer import trainer_alive, watcher_killer
 from campaign.hosts.mirror_host import MirroringHost
 from campaign.hosts.mirror_ship import Shipper
 from campaign.hosts.supervisor_ray import RayHost, Supervisor
+from campaign.leaser_ray import RayLeaser
 from specs.files import write_json
 from watchers import actor_ray
 from watchers.actor_ray import WatcherActor
 
-LEASE_DEADLINE = 20.0
-STALE_AFTER = 5.0
-_LEASE = "lease:"
-LOOK_EVERY = 0.01
 CHECK_EVERY = 1.0
-
-
-class RayLeaser:
-    """A detached placement group for each live lease."""
-
-    def lease(self, directory: str, host: str, devices: tuple[str, ...]) -> None:
-        """Raises LeaseRefused if no node declares the devices, or if Ray does not give them."""
-        name = _lease_name(directory)
-        if _find_group(name) is not None:
-            return
-        wanted = {resource_name(d): 1.0 for d in devices}
-        total: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        if missing := sorted(set(wanted) - set(total)):
-            raise desk.LeaseRefused(
-                f"no Ray node declares {', '.join(missing)}; start the node of {host} with "
-                '`ray start --resources="$(campaign gpus --ray-resources)"`'
-            )
-        _await_free(wanted)
-        group = placement_group([wanted], strategy="STRICT_PACK", name=name, lifetime="detached")
-        if not group.wait(LEASE_DEADLINE):
-            remove_placement_group(group)
-            raise _not_given(wanted)
-
-    def release(self, directory: str) -> None:
-        release_group(_lease_name(directory))
-
-
-def _await_free(wanted: Mapping[str, float]) -> None:
-    """Wait until Ray counts the devices as free: a release reaches it with its node's next report.
-
-    A group that is asked for before that waits for a timer of Ray that ticks once a second.
-    """
-    until = time.monotonic() + LEASE_DEADLINE
-    stale_after = time.monotonic() + STALE_AFTER
-    while time.monotonic() < until:
-        free: Mapping[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-        if all(free.get(name, 0.0) >= amount for name, amount in wanted.items()):
-            return
-        if time.monotonic() > stale_after:
-            _drop_holders(wanted)
-            stale_after = until
-        time.sleep(LOOK_EVERY)
-    raise _not_given(wanted)
-
-
-def _drop_holders(wanted: Mapping[str, float]) -> None:
-    """End leases of ours on these devices: their release was lost. The store knows them to be free."""
-    for row in placement_group_table().values():
-        bundles = row["bundles"].values()
-        held = {name for bundle in bundles for name in bundle}
-        if row["name"].startswith(_LEASE) and held & set(wanted):
-            release_group(row["name"])
-
-
-def release_group(name: str) -> None:
-    if (group := _find_group(name)) is not None:
-        remove_placement_group(group)
-
-
-def _not_given(wanted: Mapping[str, float]) -> desk.LeaseRefused:
-    return desk.LeaseRefused(f"Ray did not give {', '.join(wanted)} within {LEASE_DEADLINE:.0f} s")
-
-
-def _lease_name(directory: str) -> str:
-    return f"{_LEASE}{directory}"
-
-
-def _find_group(name: str) -> PlacementGroup | None:
-    try:
-        found: PlacementGroup = get_placement_group(name)
-    except ValueError:
-        return None
-    return found
 
 
 class Plane:
@@ -232,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     service.open()
     where = options.ray_address or (head.address if head else "")
     say(
-        desk.Ready(
+        messages.Ready(
             text=f"Ray is up at {where} after {time.monotonic() - began:.1f} s: {len(hosts)} host(s)"
         )
     )
@@ -241,8 +158,8 @@ def main(argv: list[str] | None = None) -> int:
         threading.Thread(target=_mind, args=(home, head, stop), daemon=True).start()
     leaving = False
     for line in sys.stdin:  # until the controller closes it, or is gone
-        message = desk.MESSAGE.validate_json(line)
-        leaving = isinstance(message, desk.Leave)
+        message = messages.MESSAGE.validate_json(line)
+        leaving = isinstance(message, messages.Leave)
         if not leaving:
             service.take(message)
     service.close()
@@ -284,13 +201,13 @@ def _leave(why: str) -> NoReturn:
     os._exit(3)
 
 
-def _facts_out() -> Callable[[desk.AnyFact], None]:
+def _facts_out() -> Callable[[messages.AnyFact], None]:
     """Write facts to the real stdout; whatever else prints goes to stderr."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     guard = threading.Lock()
 
-    def say(fact: desk.AnyFact) -> None:
+    def say(fact: messages.AnyFact) -> None:
         with guard:
             out.write(fact.model_dump_json().encode() + b"\n")
 

@@ -6,7 +6,8 @@ from campaign import events as e
 from campaign.decision import NOTHING, Decision, merged, who
 from campaign.hosts.port import Order, OrderAction
 from campaign.orders import ReapAttempt
-from campaign.state import Attempt, Ended, State
+from campaign.records import Attempt, Ended
+from campaign.state import State
 
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 300.0

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from campaign import events as e
-from campaign.state import Campaign
+from campaign.records import Campaign
 from campaign.store import Request
 from campaign.stored_spec import problems
 from specs.run import RunSpec

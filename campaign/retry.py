@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from campaign.state import Ending, FailureClass, Result, Run
+from campaign.records import Ending, FailureClass, Result, Run
 from specs.run import RunSpec
 
 _DETERMINISTIC = {

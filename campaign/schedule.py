@@ -15,7 +15,7 @@ from campaign.hosts.port import HostFacts
 from campaign.moves import RunFact, move_run
 from campaign.orders import AnyOrder, StartAttempt
 from campaign.placement import DeviceState, Placement, Waiting, place
-from campaign.state import (
+from campaign.records import (
     Active,
     AnyRecord,
     Attempt,
@@ -29,8 +29,8 @@ from campaign.state import (
     StartFrom,
     Starting,
     StartKind,
-    State,
 )
+from campaign.state import State
 from campaign.stored_spec import Unusable, effective
 from specs.run import RunSpec
 
@@ -60,7 +60,14 @@ def schedule(state: State, now: float) -> Scheduled:
         and isinstance(plan := plans[run.id], starts.Ready)
         and made.status.not_before <= now
     ]
-    placed = place(waiting, _device_states(state), now, state.policy, _problems(state))
+    placed = place(
+        waiting,
+        _device_states(state),
+        now,
+        state.policy,
+        _problems(state),
+        answered=bool(state.hosts),
+    )
     steps = [
         _refused(run, made, now, exit_code=None)
         if isinstance(made, str)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from campaign import retry, starts
 from campaign.moves import RunFact, move_run
-from campaign.state import (
+from campaign.records import (
     SCRATCH,
     Attempt,
     Checkpoint,
@@ -19,9 +19,9 @@ from campaign.state import (
     Result,
     Run,
     StartFrom,
-    State,
     WatchVerdict,
 )
+from campaign.state import State
 from specs.run import RunSpec
 from specs.watch import rule_name
 

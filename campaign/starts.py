@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from campaign.state import (
+from campaign.records import (
     SCRATCH,
     Attempt,
     Checkpoint,
@@ -18,8 +18,8 @@ from campaign.state import (
     RunId,
     StartFrom,
     StartKind,
-    State,
 )
+from campaign.state import State
 from specs.run import RunSpec
 from specs.structure import differing
 

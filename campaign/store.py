@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from campaign.database import open_database
 from campaign.errors import BadStore
-from campaign.state import (
+from campaign.records import (
     Alert,
     AnyRecord,
     Attempt,
@@ -30,8 +30,8 @@ from campaign.state import (
     Progress,
     Quarantine,
     Run,
-    State,
 )
+from campaign.state import State
 from campaign.stored_spec import problems
 
 

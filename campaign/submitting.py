@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from campaign.errors import WrongState
 from campaign.gpus.resolve import resolve
 from campaign.preparing import Known, Read
+from campaign.records import Campaign
 from campaign.sizes import other_profiles, ratio, size_of, steps_of, work_of
-from campaign.state import Campaign
 from campaign.store import Known as Before
 from campaign.store import Store
 from campaign.stored_spec import problems
@@ -85,13 +85,20 @@ class Plan:
 
 
 def put(store: Store, read: Read, record: Campaign, warnings: tuple[str, ...]) -> Submission:
-    """Make the submit durable, or attach. Raises OtherContent with the differences."""
+    """Make the submit durable, or attach. Raises OtherContent with the differences.
+
+    A hash that differs where no setting does is that of a version that knew fewer settings: no other content.
+    """
     runs = {name: run.model_dump(mode="json") for name, run in read.spec.runs.items()}
     # as text: the order of the runs is kept, whatever happens to the rest
     payload = {"campaign": record.model_dump(mode="json"), "runs": json.dumps(runs)}
     found = store.submit(record.name, payload, time.time())
-    if not isinstance(found, int) and found.campaign.spec_hash != record.spec_hash:
-        raise OtherContent(_other_content(found, read.spec))
+    if (
+        not isinstance(found, int)
+        and found.campaign.spec_hash != record.spec_hash
+        and (other := _other_content(found, read.spec))
+    ):
+        raise OtherContent(other)
     return Submission(
         campaign=record.name,
         profile=read.profile,
@@ -125,6 +132,7 @@ def size(read: Read) -> Size:
 
 
 def _other_content(before: Before, new: CampaignSpec) -> str:
+    """What differs, for people; empty where nothing does."""
     content = {
         "campaign": before.campaign.name,
         "profile": before.campaign.profile,
@@ -139,6 +147,8 @@ def _other_content(before: Before, new: CampaignSpec) -> str:
             f"compare them: {problems(error)}\n{other}"
         )
     lines = [f"  {line}" for line in difference(old, new)]
+    if not lines:
+        return ""
     more = len(lines) - MOST_DIFFERENCES
     if more > 0:
         lines = [*lines[:MOST_DIFFERENCES], f"  and {more} more"]

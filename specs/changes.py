@@ -8,9 +8,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from specs.errors import Place, SpecError, SpecErrors, at
-from specs.explain import Finding, explain, models_in
+from specs.explain import Finding, models_in
 from specs.paths import BadPath, put, split_path
 from specs.run import AnyTrainer, RunSpec
+from specs.slips import findings_of
 from specs.structure import STRUCTURES
 from specs.tree import Entry, Items, Table, plain, table_of, tree_of
 
@@ -86,7 +87,7 @@ def read_run(entry: Entry) -> tuple[RunSpec | None, list[Finding]]:
     try:
         return RunSpec.model_validate(plain(entry.value)), []
     except ValidationError as error:
-        return None, explain(error, RunSpec, entry)
+        return None, findings_of(error, RunSpec, entry)
 
 
 def check_rollbacks(entry: Entry) -> list[Finding]:

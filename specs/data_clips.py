@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from specs.base import Listed, Model, Number
+from specs.errors import WrongField
 
 TASKS = (
     "base", "scaling", "dissipation", "discretization", "kinematics", "compositional_ood",
@@ -15,6 +16,7 @@ TASKS = (
 
 
 Side = Annotated[int, Field(ge=1, le=256)]
+Coefficient = Annotated[Number, Field(ge=0, le=1)]
 Grid = Annotated[tuple[Side, Side], Listed]
 
 
@@ -34,8 +36,27 @@ class PuckData(Model):
         default=8, ge=2, le=64, description="encoded frames; two are rendered for each"
     )
     feature_std: Number = Field(default=3.2, gt=0)
+    friction: Annotated[tuple[Coefficient, Coefficient], Listed] | None = Field(
+        default=None,
+        description="least and greatest of clips made here, in place of the base range .02 to .10",
+    )
+    stills: bool = Field(
+        default=False,
+        description="both pictures of an encoded frame are one: no motion shows within a frame",
+    )
     seed: int = Field(default=0, ge=0, lt=2**32)
     validation_fraction: Number = Field(default=0.1, gt=0, lt=0.9)
+
+    @model_validator(mode="after")
+    def _a_range_of_clips_made_here(self) -> PuckData:
+        if self.friction is not None and self.friction[0] > self.friction[1]:
+            raise WrongField("friction", "friction needs the least first, for instance [0, 0.06]")
+        if self.path is not None and (self.friction is not None or self.stills):
+            raise WrongField(
+                ("path", "friction", "stills"),
+                "friction and stills are of clips made here: those in path are made already",
+            )
+        return self
 
 
 class ClipData(Model):

@@ -18,6 +18,7 @@ from specs.explain import Finding
 from specs.merge import merge_run
 from specs.overrides import DEFAULTS, Override, apply_overrides
 from specs.run import RunSpec
+from specs.selection import ONLY, select
 from specs.trainer_command import CommandTrainer
 from specs.trainer_ep import EpTrainer
 from specs.trainer_hope import HopeTrainer
@@ -50,14 +51,16 @@ def examine(
 ) -> Examined:
     """Merge and check the runs of a file; relative paths become absolute, from ``base``."""
     layer, last = tree.table(DEFAULTS), Table(place=tree.place)
+    runs = tree.table("runs")
     strangers: tuple[SpecError, ...] = ()
     if profile is not None:
         own = tree.table("profiles", profile)
-        layer, last = merge_run(layer, own.without("runs")), own.table("runs")
-        strangers = _strangers(own, tree.table("runs"))
+        layer, last = merge_run(layer, own.without("runs").without(ONLY)), own.table("runs")
+        runs, unknown = select(own, runs)
+        strangers = (*unknown, *_strangers(own, runs))
     written = {
         name: (entry.key, entry.value)
-        for name, entry in tree.table("runs").entries.items()
+        for name, entry in runs.entries.items()
         if isinstance(entry.value, Table)
     }
     merged = {
@@ -83,7 +86,7 @@ def examine(
 
 
 def _strangers(profile: Table, runs: Table) -> tuple[SpecError, ...]:
-    """Settings that a profile has for runs which the campaign has not."""
+    """Settings that a profile has for runs which the campaign has not, or which it leaves out."""
     section = profile.entries.get("runs")
     if section is None:
         return ()

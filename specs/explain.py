@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
@@ -33,19 +33,35 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Spot:
-    """Where an error's location leads: the deepest node on the way, and the models that fit it."""
+class Spot:
+    """Where an error's location leads: the deepest node on the way, and the models that fit it.
+
+    ``path``: the keys and indices of the tree that lead there.
+    """
 
     key: Place
     node: Node
     models: tuple[type[BaseModel], ...]
+    path: tuple[int | str, ...]
+
+    @property
+    def fields(self) -> list[str]:
+        """The names that the models know."""
+        return [name for model in self.models for name in model.model_fields]
 
 
 def explain(error: ValidationError, model: type[BaseModel], entry: Entry) -> list[Finding]:
     """The findings of one validation of ``entry.value`` by ``model``."""
+    return explain_details(error.errors(include_url=False), model, entry)
+
+
+def explain_details(
+    details: Iterable[ErrorDetails], model: type[BaseModel], entry: Entry
+) -> list[Finding]:
+    """Likewise of some of its errors."""
     findings: dict[SpecError, Finding] = {}
-    for detail in error.errors(include_url=False):
-        new = _finding(detail, _spot(detail["loc"], model, entry))
+    for detail in details:
+        new = _finding(detail, spot_of(detail["loc"], model, entry))
         same_but_allowed = replace(new.error, allowed="", hint="")
         old = findings.get(same_but_allowed)
         # every branch of a union such as `int | str` complains: one sentence for all of them
@@ -63,10 +79,11 @@ def models_in(annotation: Any) -> tuple[type[BaseModel], ...]:
     return tuple(model for part in get_args(annotation) for model in models_in(part))
 
 
-def _spot(loc: tuple[int | str, ...], model: type[BaseModel], entry: Entry) -> _Spot:
+def spot_of(loc: tuple[int | str, ...], model: type[BaseModel], entry: Entry) -> Spot:
     """Follow a location of pydantic, which also names the members of unions, through the tree."""
     node, key = entry.value, entry.key
     models: tuple[type[BaseModel], ...] = (model,)
+    path: list[int | str] = []
     for step in loc:
         if len(models) > 1 and isinstance(step, str):
             chosen = tuple(m for m in models if step in _tags(m))
@@ -78,7 +95,8 @@ def _spot(loc: tuple[int | str, ...], model: type[BaseModel], entry: Entry) -> _
             break
         key, node = below.key, below.value
         models = _models_below(models, step)
-    return _Spot(key=key, node=node, models=models)
+        path.append(step)
+    return Spot(key=key, node=node, models=models, path=tuple(path))
 
 
 def _child(node: Node, step: int | str) -> Entry | None:
@@ -111,17 +129,16 @@ def _tags(model: type[BaseModel]) -> set[object]:
     return tags
 
 
-def _finding(detail: ErrorDetails, spot: _Spot) -> Finding:
+def _finding(detail: ErrorDetails, spot: Spot) -> Finding:
     last = str(detail["loc"][-1]) if detail["loc"] else ""
-    known = [name for model in spot.models for name in model.model_fields]
     if detail["type"] == "missing":
         return _missing(last, spot)
     if detail["type"] == "extra_forbidden":
         return _found(
             spot.key,
             got=f"the unknown field `{last}`",
-            allowed=one_of(known, last),
-            hint=did_you_mean(last, known),
+            allowed=one_of(spot.fields, last),
+            hint=did_you_mean(last, spot.fields),
         )
     if last == "[key]":
         return _found(spot.key, got=show(spot.key.path[-1]), allowed=_sentence(detail))
@@ -138,18 +155,17 @@ def _finding(detail: ErrorDetails, spot: _Spot) -> Finding:
     )
 
 
-def _missing(field: str, spot: _Spot) -> Finding:
+def _missing(field: str, spot: Spot) -> Finding:
     hint = ""
     if isinstance(spot.node, Table):
-        known = {name for model in spot.models for name in model.model_fields}
-        slip = closest(field, [key for key in spot.node.entries if key not in known])
+        slip = closest(field, [key for key in spot.node.entries if key not in spot.fields])
         hint = f"is `{slip}` meant to be `{field}`?" if slip else ""
     return _found(
         spot.key, got=f"no `{field}`", allowed=f"`{field}` is required", hint=hint, of_model=True
     )
 
 
-def _tag_finding(detail: ErrorDetails, spot: _Spot) -> Finding:
+def _tag_finding(detail: ErrorDetails, spot: Spot) -> Finding:
     """The field that tells the members of a union apart has an unknown value, or is missing."""
     context = detail.get("ctx", {})
     field = str(context["discriminator"]).strip("'")

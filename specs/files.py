@@ -168,6 +168,11 @@ def attempt_dir(home: Path, campaign: str, run: str, attempt: int) -> Path:
     return home / campaign / run / f"attempt-{attempt}"
 
 
+def attempt_number(directory: Path) -> int:
+    """Which attempt a directory belongs to."""
+    return int(directory.name.removeprefix("attempt-"))
+
+
 # ---------------------------------------------------------------- durable writing
 
 
@@ -264,6 +269,14 @@ def parse_metric_line(line: bytes) -> MetricLine | None:
             metrics={str(key): _as_float(v) for key, v in value["m"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def metric_value(value: object) -> float | None:
+    """A value of a metric line as a number; None if it is none."""
+    try:
+        return _as_float(value)
+    except (ValueError, KeyError, OverflowError):
         return None
 
 

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from specs.errors import Place, SpecError, SpecErrors, at, did_you_mean, one_of, show
 from specs.examine import examine
-from specs.explain import explain
 from specs.overrides import DEFAULTS, read_overrides
 from specs.run import CampaignFile, CampaignSpec
+from specs.slips import mended
 from specs.source import read_text, read_tree
 from specs.tree import Entry, Leaf, Table, plain
 
@@ -66,7 +66,8 @@ def load_text(
     """Likewise for the text of a campaign file; errors call it ``name``."""
     tree, errors = read_tree(text, name)
     tree = _complete(tree, as_name)
-    file, wrong_fields = _read_file(tree)
+    file, wrong_fields, tree = _read_file(tree)
+    tree = _complete(tree, as_name)
     chosen, wrong_profile = _choose(tree, profile)
     overrides, wrong_sets = read_overrides(sets, tree.table("runs").entries)
     here = (base or Path.cwd()).absolute()
@@ -116,8 +117,11 @@ def _filled(entry: Entry) -> Entry:
     return entry
 
 
-def _read_file(tree: Table) -> tuple[CampaignFile | None, list[SpecError]]:
-    """The outer fields of the file; the runs are not looked into."""
+def _read_file(tree: Table) -> tuple[CampaignFile | None, list[SpecError], Table]:
+    """The outer fields of the file; the runs are not looked into.
+
+    Also the tree in which a misspelt section has its name, so that nobody is said to lack what it says.
+    """
     errors = []
     if reserved := tree.table("runs").entries.get(DEFAULTS):
         errors.append(
@@ -128,10 +132,11 @@ def _read_file(tree: Table) -> tuple[CampaignFile | None, list[SpecError]]:
             )
         )
     try:
-        return CampaignFile.model_validate(plain(tree)), errors
+        return CampaignFile.model_validate(plain(tree)), errors, tree
     except ValidationError as error:
-        findings = explain(error, CampaignFile, Entry(key=tree.place, value=tree))
-        return None, errors + [finding.error for finding in findings]
+        findings, entry = mended(error, CampaignFile, Entry(key=tree.place, value=tree))
+        errors += [finding.error for finding in findings]
+        return None, errors, entry.value if isinstance(entry.value, Table) else tree
 
 
 def _choose(tree: Table, profile: str | None) -> tuple[str | None, list[SpecError]]:

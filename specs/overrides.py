@@ -80,6 +80,9 @@ def apply_overrides(
     for override in sorted(overrides, key=lambda item: item.target != DEFAULTS):
         wrong: list[SpecError] = []
         taken = 0
+        if override.target != DEFAULTS and override.target not in runs:
+            errors.append(_left_out(override, runs))
+            continue
         for name in runs if override.target == DEFAULTS else [override.target]:
             if override.target == DEFAULTS and _alien(override, base, runs[name]):
                 continue
@@ -95,6 +98,14 @@ def apply_overrides(
 
 def _alien(override: Override, base: Table, run: Table) -> bool:
     return override.parts[0] == "trainer" and other_trainer(base, run)
+
+
+def _left_out(override: Override, runs: Collection[str]) -> SpecError:
+    return at(
+        override.new.key,
+        got=f"the run `{override.target}`, which the profile leaves out",
+        allowed=one_of([*runs, DEFAULTS], override.target),
+    )
 
 
 def _no_run(override: Override) -> SpecError:

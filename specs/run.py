@@ -53,7 +53,10 @@ class CampaignSpec(Model):
 
 
 class CampaignFile(Model):
-    """The file as written: partial runs, merged as defaults < profile < run < profile.runs[run]."""
+    """The file as written: partial runs, merged as defaults < profile < run < profile.runs[run].
+
+    A profile takes all runs, or those that its ``only`` names.
+    """
 
     schema_version: Literal[1] = 1
     campaign: Name

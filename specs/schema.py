@@ -66,11 +66,17 @@ def _partial_section(name: str) -> dict[str, Any]:
 
 
 def _profile(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a run may say, and under ``runs`` what holds for one run under this profile alone."""
+    """What a run may say; under ``runs`` what holds for one run under this profile alone, ``only`` which runs it takes."""
+    only = {
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 1,
+        "description": "the runs that it takes; all where left out",
+    }
     return {
         "type": "object",
         "additionalProperties": False,
-        "properties": {**settings, "runs": _partial_section("runs")},
+        "properties": {**settings, "only": only, "runs": _partial_section("runs")},
     }
 
 

@@ -258,6 +258,18 @@ class HopeCheckpoints(Model):
     keep_certified: int = Field(default=3, ge=1)
 
 
+class HopeCompute(Model):
+    """What makes a training step faster without changing what it computes, but for rounding."""
+
+    compile: bool = Field(
+        default=False, description="torch.compile of memories, levels, mixing and attention"
+    )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="replay the gradient of a batch as one CUDA graph, where there is CUDA",
+    )
+
+
 class HopeTrainer(Model):
     """HOPE, the ViT baseline and their hybrids; ``continual`` makes the run a whole protocol."""
 
@@ -305,7 +317,7 @@ class HopeTrainer(Model):
         default="float32", description="of matrix products; the memories' weights stay float32"
     )
     seed: int = Field(default=0, ge=0, lt=2**32)
-    compile: bool = False
+    compute: HopeCompute = HopeCompute()
     validation: HopeValidation = HopeValidation()
     checkpoints: HopeCheckpoints = HopeCheckpoints()
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,6 +1,6 @@
 """What `campaign probe` runs: ``python -P -E -m trainers.probe NAME CHECKPOINT ORDER``.
 
-ORDER is the JSON of trainers.ep.probes.order.Order. On stdout one JSON object comes out, ``{"columns": [...], "data": [...]}``
+ORDER is the JSON of trainers.probe_order.Order. On stdout one JSON object comes out, ``{"columns": [...], "data": [...]}``
 or ``{"error": kind, "message": ...}``; progress goes to stderr.
 """
 
@@ -10,10 +10,18 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from trainers.ep.probes.order import CODES, Order, Refused
+from specs.files import MANIFEST
+from trainers.ep.probes import MODULES as EP
+from trainers.hope.probes import MODULES as HOPE
+from trainers.probe_order import CODES, Order, Refused
+
+PROBES: Mapping[str, Mapping[str, str]] = {"ep": EP, "hope": HOPE}
+"""The probes of each kind of trainer, and their modules."""
 
 
 def main(argv: list[str]) -> int:
@@ -62,10 +70,36 @@ def _read(argv: list[str]) -> tuple[str, str, Order]:
 
 
 def _measure(name: str, checkpoint: Path, order: Order) -> dict[str, Any]:
-    """Imports torch, so that a wrong command line is answered at once."""
-    from trainers.ep.probes.run import measure
+    """Imports torch, so that a wrong command line, or the wrong kind of checkpoint, is answered at once."""
+    kind = kind_of_probe(name)
+    _check_kind(name, kind, checkpoint)
+    measuring = import_module(f"trainers.{kind}.probes.run")
+    answer: dict[str, Any] = measuring.measure(name, checkpoint, order, say=_say)
+    return answer
 
-    return measure(name, checkpoint, order, say=_say)
+
+def kind_of_probe(name: str) -> str:
+    """The kind of trainer whose checkpoints the probe ``name`` measures. Raises Refused."""
+    for kind, modules in PROBES.items():
+        if name in modules:
+            return kind
+    there = ", ".join(name for modules in PROBES.values() for name in modules)
+    raise Refused("usage", f"there is no probe {name}; there are: {there}")
+
+
+def _check_kind(name: str, kind: str, checkpoint: Path) -> None:
+    """By the manifest as it lies there. One that cannot be read is left to the opening, which says what is wrong."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return
+    found = manifest.get("kind", "ep") if isinstance(manifest, dict) else kind
+    if found != kind:
+        own = ", ".join(PROBES.get(found, ())) or "there are none"
+        raise Refused(
+            "checkpoint",
+            f"{checkpoint} is of a {found} trainer; {name} is a probe of {kind}. Probes of {found}: {own}",
+        )
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from specs.files import AttemptFiles, MetricLine, read_json
 from specs.watch import Silence
+from watchers.bad_line import line_number
 from watchers.certify import Standing
 from watchers.evidence import CheckpointReader
 from watchers.findings import CLOSED_KEY, Finding, Kind, of_trouble, order_of
@@ -69,12 +70,13 @@ class Watched:
         self._exit = self._files.exit
         self._journal = Journal(self._files.watch, fsync=ports.fsync)
         self.closed = CLOSED_KEY in self._journal.keys
-        self._rules, self._certify = read_settings(self._files.spec)
-        self._has_silence = any(isinstance(rule, Silence) for rule in self._rules)
+        self._settings = read_settings(self._files.spec)
+        self._has_silence = any(isinstance(rule, Silence) for rule in self._settings.rules)
         self._since = self._silence_due = self._progress_due = ports.monotonic()
         self._heard: float | None = None
         self._alive_since: float | None = None
         self._tail = Tail(self._files.metrics)
+        self._bad_line_told = False
         stops = [line for line in self._verdicts() if order_of(line[1]) == "stop"]
         self._start_over(standings(self._journal.lines), stops[0][2] if stops else None)
         if not self.closed:
@@ -83,7 +85,11 @@ class Watched:
     def _start_over(self, recorded: Mapping[int, Standing], stopped_by: str | None) -> None:
         """Before the first line of metrics.jsonl, knowing what is already written down."""
         self._judgement: Judgement = begin(
-            self._rules, self._certify, recorded=recorded, stopped_by=stopped_by
+            self._settings.rules,
+            self._settings.certify,
+            recorded=recorded,
+            stopped_by=stopped_by,
+            impatient=self._settings.undeclared,
         )
         self._reader = CheckpointReader(self._files, monotonic=self._ports.monotonic)
         self._progress, self._changed = Progress(), True
@@ -98,7 +104,7 @@ class Watched:
         self._look_for_checkpoints(now=exited)
         more = self._read_lines()
         if not more and exited:
-            self._advance(finish(self._judgement))
+            self._advance(finish(self._judgement, succeeded=self._succeeded()))
         elif not more and self._has_silence:
             self._listen()
         self._write_progress(now=exited and not more)
@@ -110,6 +116,10 @@ class Watched:
         """Write an alert about the watching itself, durably, once for each ``what``."""
         self._state(of_trouble(what, reason))
         self._journal.flush()
+
+    def _succeeded(self) -> bool:
+        ended = read_json(self._exit) or {}
+        return ended.get("exit_code") == 0 and ended.get("order") is None
 
     def _look_for_checkpoints(self, *, now: bool) -> None:
         if seen := self._reader.new(now=now):
@@ -129,10 +139,12 @@ class Watched:
             self._advance(take_line(self._judgement, line), line)
         if batch.lines:
             self._heard, self._changed = self._ports.monotonic(), True
-        if batch.bad:
+        if batch.bad and not self._bad_line_told:
             first = batch.bad[0]
-            where = f"{self._files.metrics.name}, byte {first.offset}"
+            number = line_number(self._files.metrics, first.offset)
+            where = f"{self._files.metrics.name}, line {number}"
             self.say("bad_line", f"{where}: {first.why}; such lines are left out")
+            self._bad_line_told = True
         return batch.more
 
     def _listen(self) -> None:

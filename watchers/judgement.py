@@ -27,6 +27,7 @@ from watchers.certify import (
 )
 from watchers.findings import Finding, Kind, of_end, of_standing, of_verdict
 from watchers.rules import judge, metrics_of
+from watchers.unheard import Unheard, at_end, expect, hear
 from watchers.verdict import Decision, Moment, Phase, Verdict
 from watchers.window import Window
 
@@ -41,6 +42,7 @@ class Judgement:
     ``phases``: of every rule about curves, by name; ``alarms``: all so far, those that go on have no
     end. ``pending``: step of an evaluation whose step may still get lines; ``evaluations``: the
     newest ones that are settled. ``stopped_by``: the rule whose verdict ended the attempt.
+    ``unheard``: the rules whose metric no line has brought.
     """
 
     rules: tuple[Rule, ...]
@@ -52,6 +54,7 @@ class Judgement:
     evaluations: tuple[Evaluation, ...] = ()
     checkpoints: Mapping[int, Judged] = field(default_factory=dict)
     stopped_by: str | None = None
+    unheard: Unheard = field(default_factory=Unheard)
 
     def explain(self, step: int) -> str:
         """Why the checkpoint of ``step`` has its standing, or what it lacks to be certified."""
@@ -69,8 +72,12 @@ def begin(
     *,
     recorded: Mapping[int, Standing] | None = None,
     stopped_by: str | None = None,
+    impatient: bool = False,
 ) -> Judgement:
-    """Before the first line. ``recorded``, ``stopped_by``: what an earlier watcher wrote down."""
+    """Before the first line. ``recorded``, ``stopped_by``: what an earlier watcher wrote down.
+
+    ``impatient``: the trainer declares no metrics, so a rule is missed before the attempt ends.
+    """
     judged = {metric for rule in rules for metric in metrics_of(rule)}
     gone = {
         step: admit(certify, Checkpoint(step=step, problem="its directory is gone"), standing)
@@ -82,6 +89,7 @@ def begin(
         window=Window(keep=frozenset(judged | {certify.metric} | set(certify.bands))),
         checkpoints=gone,
         stopped_by=stopped_by,
+        unheard=expect(rules, impatient=impatient),
     )
 
 
@@ -90,7 +98,10 @@ def take_line(judgement: Judgement, line: MetricLine) -> Step:
     findings: list[Finding] = []
     if judgement.pending is not None and judgement.pending != line.step:
         judgement, findings = _settle(judgement)
-    judgement = replace(judgement, window=judgement.window.append(line))
+    window = judgement.window.append(line)
+    unheard, found = hear(judgement.unheard, line, window)
+    findings += found
+    judgement = replace(judgement, window=window, unheard=unheard)
     if not judgement.window.touched:
         return judgement, findings
     open_before = {alarm.rule for alarm in judgement.alarms if alarm.end is None}
@@ -136,12 +147,17 @@ def take_silence(judgement: Judgement, moment: Moment) -> Step:
     return judgement, findings
 
 
-def finish(judgement: Judgement) -> Step:
-    """The trainer has left and every line is taken: alarms that go on have no end."""
+def finish(judgement: Judgement, *, succeeded: bool = False) -> Step:
+    """The trainer has left and every line is taken: alarms that go on have no end.
+
+    ``succeeded``: it left by itself, as it should; otherwise a rule may have had no time to hear.
+    """
     judgement, findings = _settle(judgement)
     judgement, found = _spread(judgement, now=math.inf)
     window = judgement.window
-    return judgement, [*findings, *found, of_end(points=window.points, last_step=window.step)]
+    missing = at_end(judgement.unheard, window, succeeded=succeeded)
+    end = of_end(points=window.points, last_step=window.step)
+    return judgement, [*findings, *found, *missing, end]
 
 
 def _concerns(rule: Rule, window: Window) -> bool:

@@ -18,8 +18,10 @@ def review(directory: Path) -> Judgement:
     Raises OSError and ValueError where the files cannot be read.
     """
     files = AttemptFiles(root=directory)
-    rules, certify = read_settings(files.spec)
-    judgement = begin(rules, certify, recorded=standings(Journal(files.watch).lines))
+    settings = read_settings(files.spec)
+    judgement = begin(
+        settings.rules, settings.certify, recorded=standings(Journal(files.watch).lines)
+    )
     judgement, _ = take_checkpoints(judgement, CheckpointReader(files).new(now=True))
     tail, more = Tail(files.metrics), True
     while more:

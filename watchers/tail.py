@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specs.files import MetricLine, parse_metric_line
+from watchers.bad_line import LARGEST_STEP, why_not
 
 CHUNK = 1 << 18
 """Bytes read at once, hence also the longest line that can be read; so that no
@@ -19,7 +20,6 @@ attempt keeps the others waiting. A line of 256 KiB has some ten thousand metric
 """
 
 _ANCHOR = 64
-_LARGEST_STEP = 2**63 - 1
 _TOLD = 5
 """Bad lines of one read that are described; the others are only counted."""
 
@@ -169,7 +169,7 @@ def _take(
                 break
             lines.append(line)
         elif raw:
-            bad.append(_bad(start.offset + at, f"no metric line: {raw[:80]!r}"))
+            bad.append(_bad(start.offset + at, why_not(raw) if len(bad) < _TOLD else ""))
         passing, at = False, stop + 1
     return lines, bad, at
 
@@ -189,6 +189,6 @@ def _parse(line: bytes) -> MetricLine | None:
         parsed = parse_metric_line(line)
     except OverflowError:  # a whole number too large for a float
         return None
-    if parsed is None or not math.isfinite(parsed.t) or not 0 <= parsed.step <= _LARGEST_STEP:
+    if parsed is None or not math.isfinite(parsed.t) or not 0 <= parsed.step <= LARGEST_STEP:
         return None
     return parsed

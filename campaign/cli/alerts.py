@@ -51,7 +51,9 @@ def alerts(
     if not found:
         talk("no alert was raised")
     put_alerts(found)
-    talk_next("campaign show RUN", "campaign checkpoints RUN", "campaign alerts --test")
+    named = next((f"{a.campaign}/{a.run}" for a in reversed(found) if a.run), None)
+    about_one = [] if named is None else [f"campaign show {named}", f"campaign checkpoints {named}"]
+    talk_next(*about_one, "campaign alerts --test")
 
 
 def _put_test(tests: Sequence[SinkTest], *, as_json: bool) -> None:
@@ -63,6 +65,7 @@ def _put_test(tests: Sequence[SinkTest], *, as_json: bool) -> None:
     failed = sum(not test.ok for test in tests)
     if failed:
         talk(f"{failed} of {len(tests)} sinks did not take it", "bad")
+        talk_next("campaign config show", "campaign doctor")
         raise typer.Exit(ExitCode.PARTLY_DONE)
 
 

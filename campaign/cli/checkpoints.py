@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from campaign.cli.grid import Cell, Column, Row
+from campaign.cli.hints import resumption
 from campaign.cli.options import AboutArgument, HomeOption, JsonOption, client
 from campaign.cli.output import put_grid, put_json, talk, talk_next
 from campaign.cli.paint import tone_of
@@ -25,15 +26,18 @@ def checkpoints(
 ) -> None:
     """Checkpoints, and why each is certified or not."""
     del home
-    found = client().checkpoints(about)
+    here = client()
+    found = here.checkpoints(about)
     if as_json:
         put_json(found)
         return
     if not found:
         talk("there is no complete checkpoint")
+        talk_next("campaign ls")
         return
     put_checkpoints(found)
-    talk_next("campaign resume RUN --from STEP", "campaign resume RUN --from certified")
+    newest = f"{found[-1].campaign}/{found[-1].run}"
+    talk_next(f"campaign show {newest}", *resumption(here, newest))
 
 
 def put_checkpoints(found: Sequence[CheckpointRow]) -> None:

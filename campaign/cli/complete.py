@@ -16,6 +16,22 @@ def runs(context: typer.Context, incomplete: str) -> list[str]:
     return [text for text in found if text.startswith(incomplete)]
 
 
+ORIGINS = ("latest", "certified", "scratch")
+
+
+def origins(incomplete: str) -> list[str]:
+    """What ``resume --from`` takes beside a step."""
+    return [word for word in ORIGINS if word.startswith(incomplete)]
+
+
+def checkpoints(context: typer.Context, incomplete: str) -> list[str]:
+    """Runs whose newest checkpoint is meant, and once a run stands there, which of its checkpoints."""
+    run, at, which = incomplete.partition("@")
+    if not at:
+        return runs(context, incomplete)
+    return [f"{run}@{word}" for word in ("certified", "latest") if word.startswith(which)]
+
+
 def campaigns(context: typer.Context, incomplete: str) -> list[str]:
     found = dict.fromkeys(campaign for campaign, _ in _names(context))
     return [name for name in found if name.startswith(incomplete)]

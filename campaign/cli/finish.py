@@ -39,5 +39,6 @@ def finish(
         put_alerts(here.alerts(campaign))
     mirror = [] if published else [f"campaign publish {here.home.root / campaign}"]
     compare = f"campaign ui {campaign}    # the comparison in MLflow"
-    talk_next(*mirror, compare, "campaign show RUN")
+    first = next((run for run in runs if run.result != "succeeded"), runs[0] if runs else None)
+    talk_next(*mirror, compare, *([] if first is None else [f"campaign show {first.name}"]))
     raise typer.Exit(exit_code(runs))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from campaign.cli.board import bar_of, board
-from campaign.cli.output import talk
+from campaign.cli.output import put_json, talk, talk_next
 from campaign.cli.paint import paint, wants_colour, width_of
 from campaign.errors import TimedOut
 from campaign.following import Line, Snapshot, Story
@@ -71,11 +71,24 @@ class Teller:
             self._screen.show(seen, lines)
 
 
+class JsonRows:
+    """For programs: the runs that changed since the last look, one JSON line a look."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, RunRow] = {}
+
+    def show(self, seen: Snapshot, lines: list[Line]) -> None:
+        del lines
+        if changed := [run for run in seen.runs if self._last.get(run.run) != run]:
+            put_json(changed)
+        self._last = {run.run: run for run in seen.runs}
+
+
 @contextmanager
-def teller(*, lines: bool = False) -> Iterator[Teller]:
-    """A live table if stderr is a terminal, else (or with ``lines``) one line per change."""
-    if lines or not wants_a_table():
-        yield Teller(Lines())
+def teller(*, as_json: bool = False) -> Iterator[Teller]:
+    """A live table if stderr is a terminal, else one line per change; JSON lines if asked for."""
+    if as_json or not wants_a_table():
+        yield Teller(JsonRows() if as_json else Lines())
         return
     from rich.console import Console
     from rich.live import Live
@@ -90,11 +103,16 @@ def wants_a_table() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def follow(client: Client, campaign: str, *, timeout: float | None = None) -> tuple[RunRow, ...]:
-    """Until every run is done; the runs then. Raises TimedOut, and passes KeyboardInterrupt on."""
+def follow(
+    client: Client, campaign: str, *, timeout: float | None = None, as_json: bool = False
+) -> tuple[RunRow, ...]:
+    """Until every run is done; the runs then. Raises TimedOut, and passes KeyboardInterrupt on.
+
+    ``as_json``: what changes goes to stdout as JSON lines, not to stderr as talk.
+    """
     until = None if timeout is None else time.monotonic() + timeout
     absent = _Absence(client)
-    with teller() as told, client.follow(campaign) as follower:
+    with teller(as_json=as_json) as told, client.follow(campaign) as follower:
         for seen in follower.changes():
             told.take(seen)
             absent.look()
@@ -118,5 +136,5 @@ class _Absence:
         gone = self._client.controller() is None
         if gone and not self._said:
             talk("no controller runs: trainers go on, nothing new is seen or started", "notice")
-            talk("next: campaign up", "dim")
+            talk_next("campaign up")
         self._said = gone

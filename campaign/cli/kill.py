@@ -9,4 +9,5 @@ from campaign.cli.options import HomeOption, RunsArgument, client
 def kill(runs: RunsArgument = None, campaign: WholeOption = None, home: HomeOption = None) -> None:
     """Stop runs at once, without the time to save. `cancel` is the gentle way."""
     del home
-    stop(lambda *names: client().kill(*names), runs, campaign)
+    here = client()
+    stop(here, here.kill, runs, campaign)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Protocol
 
 import typer
 
-from campaign.cli.options import HomeOption, RunArgument, client
-from campaign.cli.output import talk, talk_next
-from campaign.errors import ExitCode
+from campaign.cli.hints import after
+from campaign.cli.options import HomeOption, JsonLinesOption, RunArgument, client
+from campaign.cli.output import put_json, talk, talk_next
+from campaign.errors import ExitCode, LogNotYet, NotFound
+from specs.files import attempt_number
 
 if TYPE_CHECKING:
     from campaign.api import Client
@@ -24,32 +25,71 @@ _BLOCK = 65_536
 
 def logs(
     run: RunArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Go on with what comes; wait if there is nothing yet."),
+    ] = False,
     lines: Annotated[
-        int | None, typer.Option("--lines", "-n", help="Only the last ones.", min=0)
+        int | None, typer.Option("--lines", "-n", metavar="N", help="Only the last ones.", min=0)
     ] = None,
     attempt: Annotated[
-        int | None, typer.Option(help="Which attempt; the newest if left out.", min=1)
+        int | None, typer.Option(metavar="N", help="Which attempt; the newest if left out.", min=1)
     ] = None,
+    as_json: JsonLinesOption = False,
     home: HomeOption = None,
 ) -> None:
-    """The log of a run's newest attempt. With -f until the run is done, over its attempts."""
+    """The log of a run's newest attempt. With -f until the run is done, over its attempts.
+
+    With --json every line of the log is a JSON line of its own.
+    """
     del home
     here = client()
-    path = here.log(run, attempt)
-    talk(f"{path}", "dim")
+    out: Sink = AsJson() if as_json else AsIs()
     try:
-        with path.open("rb") as file:
-            if lines is not None:
-                file.seek(start_of_last(file, lines))
-            shutil.copyfileobj(file, sys.stdout.buffer)
-            if follow:
-                _follow(here, run, path, file, stay=attempt is not None)
+        first = _awaited(here, run, attempt) if follow else here.log(run, attempt)
+        _copy(here, run, first, out, lines=lines, follow=follow, stay=attempt is not None)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    finally:
+    talk_next(*after(here, here.show(run).run, log=False))
+
+
+class Sink(Protocol):
+    """Where a log goes."""
+
+    def take(self, file: BinaryIO, log: Path) -> None:
+        """Everything from where ``file`` stands."""
+
+    def end(self, log: Path) -> None:
+        """No more comes of this log."""
+
+
+class AsIs:
+    def take(self, file: BinaryIO, log: Path) -> None:
+        del log
+        shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
-    talk_next(f"campaign show {run}", f"campaign logs {run} -f")
+
+    def end(self, log: Path) -> None:
+        del log
+
+
+class AsJson:
+    """``{"attempt": 1, "line": "..."}`` in the envelope, a line of the log each; bytes that are no UTF-8 are replaced."""
+
+    def __init__(self) -> None:
+        self._torn = b""
+
+    def take(self, file: BinaryIO, log: Path) -> None:
+        for line in file:
+            self._torn += line
+            if self._torn.endswith(b"\n"):
+                self.end(log)
+
+    def end(self, log: Path) -> None:
+        if self._torn:
+            text = self._torn.decode(errors="replace").rstrip("\r\n")
+            put_json([{"attempt": attempt_number(log.parent), "line": text}])
+        self._torn = b""
 
 
 def start_of_last(file: BinaryIO, lines: int) -> int:
@@ -70,23 +110,71 @@ def start_of_last(file: BinaryIO, lines: int) -> int:
     return 0 if lines else end
 
 
-def _follow(here: Client, run: str, path: Path, file: BinaryIO, *, stay: bool) -> None:
-    """Copy what is added, and go on with the next attempt's log, until the run is done."""
-    for over in _until_done(here, run):
-        shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        newest = path if stay else here.log(run)
-        if newest != path:
-            talk(f"{newest}", "dim")
-            with newest.open("rb") as other:
-                _follow(here, run, newest, other, stay=stay)
-            return
-        if over:
-            return
-
-
-def _until_done(here: Client, run: str) -> Iterator[bool]:
-    """True once the run is done; looked at before the log is read, so that its last lines are."""
+def _awaited(here: Client, run: str, attempt: int | None) -> Path:
+    """The log, once it is there. Raises NotFound where the run is done without it."""
+    said = False
     while True:
-        yield here.show(run).run.status == "done"
+        over = _is_done(here, run)
+        try:
+            return here.log(run, attempt)
+        except LogNotYet as error:
+            row = here.show(run).run
+            if over:
+                raise NotFound(f"{error}, and the run is done: {row.reason}") from error
+            if not said:
+                talk(
+                    f"{error} ({row.status}: {row.reason}); waiting for it, Ctrl-C ends that",
+                    "notice",
+                )
+            said = True
         time.sleep(LOOK_EVERY)
+
+
+def _copy(
+    here: Client,
+    run: str,
+    first: Path,
+    out: Sink,
+    *,
+    lines: int | None,
+    follow: bool,
+    stay: bool,
+) -> None:
+    """One log from its last ``lines`` lines on; followed: until the run is done, over its attempts."""
+    log: Path | None = first
+    while log is not None:
+        talk(f"{log}", "dim")
+        with log.open("rb") as file:
+            if lines is not None and log == first:
+                file.seek(start_of_last(file, lines))
+            out.take(file, log)
+            then = _follow(here, run, log, file, out, stay=stay) if follow else None
+            out.end(log)
+        log = then
+
+
+def _follow(
+    here: Client, run: str, log: Path, file: BinaryIO, out: Sink, *, stay: bool
+) -> Path | None:
+    """Copy what is added, until the next attempt has a log, which is returned, or the run is done."""
+    while True:
+        over = _is_done(here, run)
+        newest = log if stay else _newest(here, run) or log
+        out.take(file, log)  # after the look, so that its last lines are not missed
+        if newest != log:
+            return newest
+        if over:
+            return None
+        time.sleep(LOOK_EVERY)
+
+
+def _newest(here: Client, run: str) -> Path | None:
+    try:
+        return here.log(run)
+    except LogNotYet:
+        return None
+
+
+def _is_done(here: Client, run: str) -> bool:
+    """Asked before the log is read, so that its last lines are."""
+    return here.show(run).run.status == "done"

@@ -22,7 +22,7 @@ from campaign.cli.import_flags import CONTEXT, import_flags
 from campaign.cli.kill import kill
 from campaign.cli.logs import logs
 from campaign.cli.ls import ls
-from campaign.cli.options import HomeOption, forget_home
+from campaign.cli.options import HomeOption
 from campaign.cli.output import ReaderGone, put, talk
 from campaign.cli.params import params
 from campaign.cli.probe import probe
@@ -36,6 +36,7 @@ from campaign.cli.up import up
 from campaign.cli.version import version, version_text
 from campaign.cli.wait import wait
 from campaign.cli.watch import watch
+from campaign.cli.where import advice, forget_home
 from campaign.errors import CampaignError, ExitCode
 from specs.errors import SpecErrors
 
@@ -111,7 +112,7 @@ def _leave(stream: TextIO) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    first, *rest = message.splitlines() or [""]
+    first, *rest = advice(message).splitlines() or [""]
     talk(f"error: {first}", "bad")
     for line in rest:
         talk(line)

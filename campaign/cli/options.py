@@ -1,27 +1,17 @@
-"""The options that several verbs share, and which home they mean."""
+"""The options that several verbs share, and the client of the home that was given."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from campaign.cli import complete
+from campaign.cli.where import given_home, note_home
 
 if TYPE_CHECKING:
     from campaign.api import Client
-
-
-class _Chosen:
-    """The home of this command line, given before or after the verb."""
-
-    home: str | None = None
-
-
-def _note_home(value: str | None) -> str | None:
-    if value is not None:
-        _Chosen.home = value
-    return value
 
 
 HomeOption = Annotated[
@@ -30,12 +20,17 @@ HomeOption = Annotated[
         "--home",
         metavar="DIR",
         help="Where campaigns live; else $CAMPAIGN_HOME, else ./runs.",
-        callback=_note_home,
+        callback=note_home,
         is_eager=True,
         show_default=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Results as JSON.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help='Results as one line of JSON, {"schema": 1, "data": [...]}.')
+]
+JsonLinesOption = Annotated[
+    bool, typer.Option("--json", help='As lines of JSON, each {"schema": 1, "data": [...]}.')
+]
 RunArgument = Annotated[
     str,
     typer.Argument(
@@ -48,7 +43,7 @@ RunArgument = Annotated[
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="RUN...",
+        metavar="RUN",
         help="campaign/run, or run where that is clear.",
         autocompletion=complete.runs,
         show_default=False,
@@ -66,16 +61,32 @@ CampaignArgument = Annotated[
 SomeCampaignArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[CAMPAIGN]",
+        metavar="CAMPAIGN",
         help="Its name; all if left out.",
         autocompletion=complete.campaigns,
         show_default=False,
     ),
 ]
+NewestCampaignArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="CAMPAIGN",
+        help="Its name; the one submitted last if left out.",
+        autocompletion=complete.campaigns,
+        show_default=False,
+    ),
+]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The campaign file (YAML).", show_default=False)
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Take this profile of the file.", show_default=False),
+]
 AboutArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[CAMPAIGN|RUN]",
+        metavar="CAMPAIGN|RUN",
         help="All if left out.",
         autocompletion=complete.both,
         show_default=False,
@@ -83,14 +94,9 @@ AboutArgument = Annotated[
 ]
 
 
-def forget_home() -> None:
-    """Before a new command line is read."""
-    _Chosen.home = None
-
-
 def client() -> Client:
     """The client of the home that was given."""
     from campaign.api import Client
     from campaign.cli.output import talk
 
-    return Client(_Chosen.home, tell=lambda text: talk(text, "dim"))
+    return Client(given_home(), tell=lambda text: talk(text, "dim"))

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from campaign.cli.grid import Column, Row, grid
 from campaign.cli.paint import paint, wants_colour, width_of
+from campaign.cli.where import in_this_home
 from campaign.rows import as_json
 
 SCHEMA = 1
@@ -52,9 +53,9 @@ def _write(text: str, stream: TextIO) -> None:
 
 
 def talk_next(*commands: str) -> None:
-    """The commands that are useful now."""
+    """The commands that are useful now, each as it must be typed to mean this home."""
     for index, command in enumerate(commands):
-        talk(f"{'next: ' if index == 0 else '      '}{command}", "dim")
+        talk(f"{'next: ' if index == 0 else '      '}{in_this_home(command)}", "dim")
 
 
 def talk_all(texts: Iterable[str], tone: str = "plain") -> None:

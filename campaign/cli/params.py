@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from campaign.cli.grid import Cell, Column, Row
-from campaign.cli.options import HomeOption, JsonOption, client
-from campaign.cli.output import put_grid, put_json, talk
+from campaign.cli.options import FileArgument, HomeOption, JsonOption, ProfileOption, client
+from campaign.cli.output import put_grid, put_json, talk, talk_next
 from campaign.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 
 def params(
-    file: Annotated[Path, typer.Argument(help="The campaign file (YAML).", show_default=False)],
-    profile: Annotated[
-        str | None, typer.Option(help="Take this profile of the file.", show_default=False)
-    ] = None,
+    file: FileArgument,
+    profile: ProfileOption = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -37,6 +35,8 @@ def params(
         put_json(found.runs)
     elif found.runs:
         put_counted(found.runs)
+    chosen = [] if profile is None else ["--profile", profile]
+    talk_next(shlex.join(["campaign", "submit", str(file), *chosen, "--dry-run"]))
 
 
 def put_counted(runs: Sequence[Counted]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from campaign.cli import complete
 from campaign.cli.grid import Cell, Column, Row
 from campaign.cli.options import HomeOption, JsonOption, client
-from campaign.cli.output import put_grid, put_json, talk
+from campaign.cli.output import put_grid, put_json, talk, talk_next
 from campaign.errors import ExitCode
 
 PROBES = {
@@ -23,6 +25,9 @@ PROBES = {
     "relax": "a long free phase: root or limit cycle",
     "gradient": "every estimator against the exact gradient and BPTT",
     "compile": "is the fast arithmetic the same arithmetic, and how fast?",
+    "nan": "HOPE: what goes non-finite first, block by block, and why",
+    "memory": "HOPE: what memories keep and write; does it help?",
+    "jump": "HOPE: the prediction for tau against the target of tau'",
 }
 _HELP = "\n".join(f"  {name:<13}{what}" for name, what in PROBES.items())
 
@@ -40,6 +45,7 @@ CheckpointArgument = Annotated[
     typer.Argument(
         metavar="CHECKPOINT",
         help="Its directory, or RUN[@STEP|@certified|@latest].",
+        autocompletion=complete.checkpoints,
         show_default=False,
     ),
 ]
@@ -54,7 +60,8 @@ OfOption = Annotated[
 SequencesOption = Annotated[
     int | None,
     typer.Option(
-        help="Validation sequences; as in the settings if left out.",
+        min=1,
+        help="Validation sequences, or clips; as in the settings if left out.",
         metavar="N",
         show_default=False,
     ),
@@ -62,7 +69,10 @@ SequencesOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
-        help="CPU threads; those that there are if left out.", metavar="N", show_default=False
+        min=1,
+        help="CPU threads; those that there are if left out.",
+        metavar="N",
+        show_default=False,
     ),
 ]
 PlotOption = Annotated[
@@ -103,6 +113,15 @@ ScalesOption = Annotated[
     str | None,
     typer.Option(help="knockout: factors of W_O.", metavar="X,...", show_default=False),
 ]
+IntervalOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="nan: another detach interval than the settings'; 0: never cut.",
+        metavar="N",
+        show_default=False,
+    ),
+]
 
 
 def probe(
@@ -123,10 +142,11 @@ def probe(
     hr: HrOption = None,
     eps: EpsOption = None,
     scales: ScalesOption = None,
+    interval: IntervalOption = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Measure the model in a checkpoint, built from the checkpoint alone."""
+    """Measure the model in a checkpoint. It is built from the checkpoint alone."""
     del home
     from campaign.probing import Ask
 
@@ -138,6 +158,7 @@ def probe(
         "hr": _numbers("--hr", hr, float),
         "eps": _numbers("--eps", eps, float),
         "scales": _numbers("--scales", scales, float),
+        "interval": interval,
     }
     ask = Ask(
         of=of,
@@ -158,6 +179,13 @@ def probe(
         put_found(found.columns, found.data)
     if plot is not None:
         talk(f"drawn: {plot}")
+    talk_next(f"campaign probe {_another(name)} {shlex.quote(checkpoint)}")
+
+
+def _another(name: str) -> str:
+    """A probe that says more of what was just seen."""
+    following = {"spectrum": "relax", "nan": "memory", "memory": "jump", "jump": "nan"}
+    return following.get(name, "spectrum")
 
 
 probe.__doc__ = f"{probe.__doc__}\n\n\b\n{_HELP}"

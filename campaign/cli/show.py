@@ -12,6 +12,7 @@ from campaign.cli.alerts import put_alerts
 from campaign.cli.board import put_board
 from campaign.cli.checkpoints import put_checkpoints
 from campaign.cli.grid import Cell, Column, Row
+from campaign.cli.hints import after
 from campaign.cli.options import HomeOption, JsonOption, RunArgument, client
 from campaign.cli.output import put, put_grid, put_json, talk_next
 from campaign.cli.paint import tone_of
@@ -43,13 +44,16 @@ _METRICS = (
 def show(
     run: RunArgument,
     spec: Annotated[bool, typer.Option("--spec", help="Its settings too.")] = False,
-    events: Annotated[int, typer.Option(help="How many lines of the event log.", min=0)] = 10,
+    events: Annotated[
+        int, typer.Option(metavar="N", help="How many lines of the event log.", min=0)
+    ] = 10,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """A run: attempts, verdicts, checkpoints, alerts, events."""
     del home
-    found = client().show(run)
+    here = client()
+    found = here.show(run)
     if as_json:
         put_json([found])
         return
@@ -57,8 +61,7 @@ def show(
     if spec:
         put()
         put(json.dumps(found.spec, indent=2))
-    name = found.run.name
-    talk_next(f"campaign logs {name}", f"campaign resume {name} --from certified", "campaign ui")
+    talk_next(*after(here, found.run), f"campaign ui {found.run.campaign}")
 
 
 def _put(found: RunDetails, events: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from campaign.cli.finish import finish
 from campaign.cli.follow import follow, teller
 from campaign.cli.grid import Cell, Column, Row
-from campaign.cli.options import HomeOption, JsonOption, client
+from campaign.cli.options import FileArgument, HomeOption, JsonOption, ProfileOption, client
 from campaign.cli.output import put, put_grid, put_json, talk, talk_all, talk_next
 from campaign.cli.words import count, short_device
 from campaign.errors import ExitCode
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def submit(
-    file: Annotated[Path, typer.Argument(help="The campaign file (YAML).", show_default=False)],
+    file: FileArgument,
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow it until all runs are done.")
     ] = False,
@@ -37,9 +38,7 @@ def submit(
             "--no-start", help="Queue it and start no controller; one that runs takes it."
         ),
     ] = False,
-    profile: Annotated[
-        str | None, typer.Option(help="Take this profile of the file.", show_default=False)
-    ] = None,
+    profile: ProfileOption = None,
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,6 +70,7 @@ def submit(
     chosen = Chosen(file=file, profile=profile, sets=tuple(sets or ()), as_name=as_name)
     if dry_run:
         _put_plan(chosen.plan(here), as_json=as_json)
+        talk_next(shlex.join(["campaign", "submit", *chosen.words]))
     elif debug:
         _run_here(here, chosen, as_json=as_json)
     else:
@@ -91,6 +91,13 @@ class Chosen:
     profile: str | None
     sets: tuple[str, ...]
     as_name: str | None
+
+    @property
+    def words(self) -> list[str]:
+        """As they are typed behind the verb."""
+        named = {"--profile": self.profile, "--as": self.as_name}
+        given = [word for option, value in named.items() if value for word in (option, value)]
+        return [str(self.file), *given, *(word for text in self.sets for word in ("--set", text))]
 
     def plan(self, here: Client) -> Plan:
         return here.plan(self.file, profile=self.profile, sets=self.sets, as_name=self.as_name)
@@ -133,7 +140,8 @@ def _run_here(here: Client, chosen: Chosen, *, as_json: bool) -> NoReturn:
                 plane.run(made.campaign, lambda: told.take(follower.look()))
         except KeyboardInterrupt:
             talk("ended here; trainers that run go on until a controller takes them over", "notice")
-            talk_next("campaign up", f"campaign submit {chosen.file} --debug")
+            again = shlex.join(["campaign", "submit", *chosen.words, "--debug"])
+            talk_next("campaign up", again)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
     finish(here, made.campaign, told.runs, as_json=as_json, published=False)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from campaign.cli.options import HomeOption, SomeCampaignArgument, client
+from campaign.cli.options import HomeOption, NewestCampaignArgument, client
 from campaign.cli.output import put, talk, talk_next
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def ui(
-    campaign: SomeCampaignArgument = None,
+    campaign: NewestCampaignArgument = None,
     port: Annotated[
-        int | None, typer.Option(help="A free one if left out.", show_default=False)
+        int | None, typer.Option(metavar="N", help="A free one if left out.", show_default=False)
     ] = None,
     home: HomeOption = None,
 ) -> None:

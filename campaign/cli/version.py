@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from campaign.cli.output import put
+from campaign.cli.options import JsonOption
+from campaign.cli.output import put, put_json
 
 
-def version() -> None:
+def version(as_json: JsonOption = False) -> None:
     """The version of campaign."""
-    put(version_text())
+    if as_json:
+        put_json([{"version": version_text().removeprefix("campaign ")}])
+    else:
+        put(version_text())
 
 
 def version_text() -> str:

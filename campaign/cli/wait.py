@@ -9,14 +9,17 @@ import typer
 from campaign.cli.finish import finish
 from campaign.cli.follow import follow
 from campaign.cli.options import CampaignArgument, HomeOption, JsonOption, client
-from campaign.cli.output import talk
+from campaign.cli.output import talk, talk_next
 from campaign.errors import ExitCode
 
 
 def wait(
     campaign: CampaignArgument,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds; then exit code 124.", show_default=False)
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Then exit code 124; the runs go on.", show_default=False
+        ),
     ] = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
@@ -28,5 +31,6 @@ def wait(
         runs = follow(here, campaign, timeout=timeout)
     except KeyboardInterrupt:
         talk(f"no longer waiting; the runs of {campaign} go on", "notice")
+        talk_next(f"campaign wait {campaign}", f"campaign cancel --campaign {campaign}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     finish(here, campaign, runs, as_json=as_json)

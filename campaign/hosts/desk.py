@@ -12,12 +12,30 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal, Protocol
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from typing import Any
 
 from campaign.errors import CampaignError
-from campaign.hosts.port import Cursor, Host, HostFacts, Launch, Observation, Order
+from campaign.hosts.leaser import Leaser, LeaseRefused
+from campaign.hosts.messages import (
+    AnyFact,
+    AnyMessage,
+    GiveOrder,
+    HostLost,
+    HostSeen,
+    Keep,
+    Observed,
+    Problem,
+    Prove,
+    Reap,
+    ReapFailed,
+    Release,
+    Start,
+    StartFailed,
+    Track,
+    Unstarted,
+    Untrack,
+)
+from campaign.hosts.port import Cursor, Host, Observation
 
 POOL = 32
 """Messages that are carried out at once: a start that brings a checkpoint along may take minutes."""
@@ -28,157 +46,6 @@ HURRY = 1.0
 """Seconds after a start and after an end in which a host is looked at every OBSERVE_SOON seconds."""
 
 DESCRIBE_EVERY = 5.0
-
-
-class Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-# ---------------------------------------------------------------- to the desk
-
-
-class Start(Message):
-    op: Literal["start"] = "start"
-    host: str
-    launch: Launch
-
-
-class GiveOrder(Message):
-    op: Literal["order"] = "order"
-    host: str
-    directory: str
-    order: Order
-
-
-class Reap(Message):
-    op: Literal["reap"] = "reap"
-    host: str
-    directory: str
-    order: Order
-
-
-class Keep(Message):
-    op: Literal["keep"] = "keep"
-    host: str
-    directory: str
-    steps: tuple[int, ...]
-
-
-class Prove(Message):
-    op: Literal["prove"] = "prove"
-    host: str
-    directory: str
-
-
-class Track(Message):
-    """Observe and watch this attempt from now on; hold its lease (again, after a restart)."""
-
-    op: Literal["track"] = "track"
-    host: str
-    directory: str
-    cursor: Cursor
-    devices: tuple[str, ...]
-
-
-class Release(Message):
-    op: Literal["release"] = "release"
-    directory: str
-
-
-class Untrack(Message):
-    op: Literal["untrack"] = "untrack"
-    host: str
-    directory: str
-
-
-class Leave(Message):
-    """The last one to a cluster that is not ours: end what was started in it, trainers excepted."""
-
-    op: Literal["leave"] = "leave"
-
-
-AnyMessage = Annotated[
-    Start | GiveOrder | Reap | Keep | Prove | Track | Release | Untrack | Leave,
-    Field(discriminator="op"),
-]
-MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
-
-
-# ---------------------------------------------------------------- from the desk
-
-
-class HostSeen(Message):
-    fact: Literal["host_seen"] = "host_seen"
-    facts: HostFacts
-
-
-class HostLost(Message):
-    fact: Literal["host_lost"] = "host_lost"
-    host: str
-    reason: str
-
-
-class Observed(Message):
-    fact: Literal["observed"] = "observed"
-    observation: Observation
-
-
-class StartFailed(Message):
-    fact: Literal["start_failed"] = "start_failed"
-    directory: str
-    reason: str
-
-
-class ReapFailed(Message):
-    fact: Literal["reap_failed"] = "reap_failed"
-    directory: str
-    reason: str
-
-
-class Unstarted(Message):
-    fact: Literal["unstarted"] = "unstarted"
-    directory: str
-
-
-class Problem(Message):
-    fact: Literal["problem"] = "problem"
-    text: str
-
-
-class Ready(Message):
-    fact: Literal["ready"] = "ready"
-    text: str
-
-
-AnyFact = Annotated[
-    HostSeen | HostLost | Observed | StartFailed | ReapFailed | Unstarted | Problem | Ready,
-    Field(discriminator="fact"),
-]
-FACT: TypeAdapter[AnyFact] = TypeAdapter(AnyFact)
-
-
-class LeaseRefused(Exception):
-    """Nothing was started: the device is not to be had."""
-
-
-class Leaser(Protocol):
-    """Who else must agree that a device is taken: Ray's placement groups, or nobody."""
-
-    def lease(self, directory: str, host: str, devices: tuple[str, ...]) -> None:
-        """Hold the devices for this attempt; holding them already is fine. Raises LeaseRefused."""
-        ...
-
-    def release(self, directory: str) -> None: ...
-
-
-class NoLeaser:
-    """Without Ray the store and the kernel's locks are enough."""
-
-    def lease(self, directory: str, host: str, devices: tuple[str, ...]) -> None:
-        return None
-
-    def release(self, directory: str) -> None:
-        return None
 
 
 WatchSync = Callable[[str, tuple[str, ...]], None]

@@ -30,6 +30,7 @@ BENCHMARKS: Mapping[str, str] = {
     "step_time": "a trainer's step under campaign, against the same trainer by hand",
     "hinge": "what the spectral hinge adds to a training step, on one CPU thread",
     "hope_cpu": "a HOPE training step and its write, against the documented layer written plainly",
+    "hope_gpu": "on a GPU: a HOPE step, against the documented layer, and phase 5 against the transformer",
     "ep_gpu": "on a GPU: a gradient of the EP core, against the documented step and against BPTT",
 }
 """Name of the module -> what it measures."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from campaign.home import Home
 from campaign.hosts import identity
 from campaign.hosts.port import Host, Launch
-from campaign.ray_link import Plane, RayLeaser, connect
+from campaign.leaser_ray import RayLeaser
+from campaign.ray_link import Plane, connect
 from specs.files import AttemptFiles
 from tests.bench.lease import AGAIN, IDLE, RELEASE, WITHOUT, Case
 from tests.bench.stage import await_that, orderly, undisturbed

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from campaign.home import Home
-from campaign.state import Progress
+from campaign.records import Progress
 from campaign.store import Store
 from tests.campaign.worlds import World
 

@@ -10,7 +10,7 @@ import pytest
 from campaign import events as e
 from campaign.alerting import News, sinks_of, try_sinks
 from campaign.home import Home
-from campaign.state import Quarantine
+from campaign.records import Quarantine
 from campaign.store import Store
 from tests.campaign.worlds import World, spec, verdict
 

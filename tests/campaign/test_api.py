@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -73,6 +74,21 @@ def test_other_content_under_the_same_name_is_refused_with_the_difference(client
     assert "runs.b: absent -> present" in str(error.value)
     assert "--as NAME" in str(error.value)
     assert len(_requests(client)) == 1
+
+
+def test_content_of_a_version_that_knew_fewer_settings_is_the_same_content(client: Client) -> None:
+    client.submit(_spec(), start=False)
+    ((_, payload),) = _requests(client)
+    runs = json.loads(payload["runs"])
+    for run in runs.values():
+        del run["retry"]
+    payload["runs"] = json.dumps(runs)
+    payload["campaign"]["spec_hash"] = "0" * 64
+    with sqlite3.connect(client.home.store) as store:
+        store.execute("UPDATE requests SET payload = ?", (json.dumps(payload),))
+    assert client.submit(_spec(), start=False).attached
+    with pytest.raises(OtherContent):
+        client.submit(_spec(a=spec(priority=5)), start=False)
 
 
 def test_a_campaign_that_the_controller_has_taken_is_compared_too(client: Client) -> None:
@@ -195,7 +211,7 @@ def test_a_request_that_nobody_takes_is_kept_and_says_so(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "start", lambda home, **_: None)
-    monkeypatch.setattr("campaign.api.ANSWER_DEADLINE", 0.0)
+    monkeypatch.setattr("campaign.asking.ANSWER_DEADLINE", 0.0)
     world = World(a=spec())
     _filled(client, world)
     with pytest.raises(ControllerDown, match="kept"):

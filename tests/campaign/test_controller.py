@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from campaign.controller import Controller, attempt_of
-from campaign.hosts import desk
-from campaign.hosts.desk import AnyMessage
+from campaign.hosts import messages
+from campaign.hosts.messages import AnyMessage
 from campaign.hosts.port import Cursor, Observation
 from campaign.store import Store
 from tests.campaign.worlds import ALIVE, PID, campaign, host, spec
@@ -72,13 +72,13 @@ class Bench:
             self.controller.turn()
 
     def starts(self) -> list[str]:
-        return [m.launch.run for m in self.link.sent if isinstance(m, desk.Start)]
+        return [m.launch.run for m in self.link.sent if isinstance(m, messages.Start)]
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     bench = Bench(tmp_path / "s.db")
-    bench.facts.put(desk.HostSeen(facts=host()))
+    bench.facts.put(messages.HostSeen(facts=host()))
     bench.turn()
     return bench
 
@@ -92,7 +92,7 @@ def test_a_submitted_run_is_answered_and_started(bench: Bench) -> None:
 
 def test_what_is_sent_to_a_host_was_committed_before(bench: Bench) -> None:
     def check(message: AnyMessage) -> None:
-        if isinstance(message, desk.Start):
+        if isinstance(message, messages.Start):
             stored = Store(bench.path).load()
             assert (
                 stored.attempts[attempt_of(message.launch.directory)].cookie
@@ -110,7 +110,7 @@ def test_a_request_made_while_no_controller_ran_is_taken_by_the_next(tmp_path: P
     bench = Bench(tmp_path / "s.db")
     bench.submit(a=spec())
     bench.start()
-    bench.facts.put(desk.HostSeen(facts=host()))
+    bench.facts.put(messages.HostSeen(facts=host()))
     bench.turn(3)
     assert bench.starts() == ["a"]
 
@@ -175,9 +175,9 @@ def test_what_other_runs_start_from_is_told_to_the_host_again_after_a_restart(
     bench.submit(a=spec(), b=spec(start={"warm_from": {"run": "a", "step": 20}}))
     bench.turn(3)
     directory = bench.controller.state.attempts["c", "a", 1].directory
-    bench.facts.put(desk.Observed(observation=_seen(directory)))
+    bench.facts.put(messages.Observed(observation=_seen(directory)))
     bench.turn(2)
-    told = desk.Keep(host="h", directory=directory, steps=(20,))
+    told = messages.Keep(host="h", directory=directory, steps=(20,))
     assert bench.link.sent.count(told) == 1
     bench.link.epoch = 2
     bench.turn(2)
@@ -188,12 +188,12 @@ def test_a_new_controller_adopts_what_runs_and_starts_nothing_twice(bench: Bench
     bench.submit(a=spec())
     bench.turn(3)
     directory = bench.controller.state.attempts["c", "a", 1].directory
-    bench.facts.put(desk.Observed(observation=_seen(directory)))
+    bench.facts.put(messages.Observed(observation=_seen(directory)))
     bench.turn()
     bench.link.sent.clear()
     bench.start()
     bench.turn(3)
-    tracked = [m for m in bench.link.sent if isinstance(m, desk.Track)]
+    tracked = [m for m in bench.link.sent if isinstance(m, messages.Track)]
     assert [(m.directory, m.devices) for m in tracked] == [(directory, ("cpu:h:0",))]
     assert tracked[0].cursor == Cursor(events=5, watch=7)
     assert bench.starts() == []
@@ -205,7 +205,7 @@ def test_when_the_other_side_was_started_anew_it_is_told_everything_again(bench:
     bench.link.sent.clear()
     bench.link.epoch = 2
     bench.turn()
-    assert [type(m) for m in bench.link.sent][:1] == [desk.Track]
+    assert [type(m) for m in bench.link.sent][:1] == [messages.Track]
 
 
 def test_idle_means_that_nothing_runs_and_nothing_waits(bench: Bench) -> None:

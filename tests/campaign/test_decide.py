@@ -24,7 +24,7 @@ from campaign.orders import (
     StartAttempt,
     StopAttempt,
 )
-from campaign.state import CheckpointStatus, FailureClass, Result, StartKind
+from campaign.records import CheckpointStatus, FailureClass, Result, StartKind
 from tests.campaign.worlds import (
     DEAD,
     ROLLBACK,

@@ -6,7 +6,7 @@ from typing import Any
 
 from campaign import events as e
 from campaign.orders import KeepCheckpoints
-from campaign.state import StartKind
+from campaign.records import StartKind
 from specs.run import RunSpec
 from tests.campaign.worlds import World, campaign, spec
 

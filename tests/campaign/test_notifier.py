@@ -17,7 +17,7 @@ import pytest
 from campaign.home import Home
 from campaign.notifier import NEWCOMER_HEARS, Notifier
 from campaign.notifying import PAUSES, NotifierProcess
-from campaign.state import Alert as Record
+from campaign.records import Alert as Record
 from campaign.store import Store
 from tests.support.hosts import until
 from watchers.alerts import Alert, SentLog, Sink, SinkFailed

@@ -413,3 +413,10 @@ def test_a_starving_run_is_not_overtaken_on_the_host_where_it_can_start(
     result = placed(runs, devices)
     if free + leased >= 4:
         assert result.assigned == {}
+
+
+def test_before_any_host_has_answered_no_device_is_said_to_be_missing() -> None:
+    result = place([run("r", gpus=0)], [], NOW, POLICY, answered=False)
+    (why,) = result.why.values()
+    assert "no host has answered yet" in why
+    assert "CPU slot is known" not in why

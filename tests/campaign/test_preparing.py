@@ -75,6 +75,22 @@ def test_a_device_that_cannot_be_had_is_refused_where_it_was_written(
     assert errors.value.exit_code == 3
 
 
+@pytest.mark.parametrize("resources", [{"gpus": 4}, {"pin": "[GPU-ffff]"}])
+def test_a_plan_only_doubts_what_another_machine_may_have(
+    resources: dict[str, Any], tmp_path: Path
+) -> None:
+    read = read_campaign(_file(tmp_path, **resources))
+    (doubt,) = check(read, _known(ONE, TWO, THREE), planned=True)
+    assert doubt.startswith("no device here can take a: ")
+    assert doubt.endswith("; a submit here is refused")
+
+
+def test_a_plan_refuses_what_no_machine_can_have(tmp_path: Path) -> None:
+    read = read_campaign(_file(tmp_path, pin="[2, GPU-77aa]"))
+    with pytest.raises(SpecErrors, match="the same GPU"):
+        check(read, _known(ONE, TWO, THREE), planned=True)
+
+
 def test_a_device_that_is_there_is_no_problem(tmp_path: Path) -> None:
     read = read_campaign(_file(tmp_path, pin="[GPU-77aa]", exclude="[hosta:0]"))
     assert check(read, _known(ONE, TWO, THREE)) == ()

@@ -6,7 +6,7 @@ from typing import Any
 
 from campaign import events as e
 from campaign.orders import StartAttempt
-from campaign.state import FailureClass
+from campaign.records import FailureClass
 from tests.campaign.worlds import World, campaign, host, spec
 
 A0, B0 = "GPU-aaaa0000-0000-0000-0000-000000000000", "GPU-bbbb0000-0000-0000-0000-000000000000"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from campaign import events as e
-from campaign.state import Result
+from campaign.records import Result
 from tests.campaign.worlds import World, host, spec
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from campaign import events as e
 from campaign.errors import BadStore
-from campaign.state import FailureClass, Result
+from campaign.records import FailureClass, Result
 from campaign.store import Store
 from campaign.stored_spec import UnreadableSpec
 from tests.campaign.worlds import ROLLBACK, World, spec, verdict

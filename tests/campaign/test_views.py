@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from campaign.home import Home
-from campaign.state import Progress
+from campaign.records import Progress
 from campaign.store import Store
 from campaign.views import Reader
 from specs.run import RunSpec

@@ -11,7 +11,8 @@ from campaign.decide import Decision, decide
 from campaign.gpus.probe import Device, DeviceKind, DeviceReport, ProbeKind
 from campaign.hosts.port import CheckpointFacts, Cursor, HostFacts, Liveness, Observation
 from campaign.orders import AnyOrder
-from campaign.state import Attempt, Campaign, Run, State
+from campaign.records import Attempt, Campaign, Run
+from campaign.state import State
 from specs.run import RunSpec
 
 ALIVE, DEAD, UNBORN = Liveness.ALIVE, Liveness.DEAD, Liveness.UNBORN

@@ -12,7 +12,7 @@ import pytest
 from campaign import events as e
 from campaign.hosts.observe import Observer
 from campaign.hosts.port import Cursor
-from campaign.state import Ending
+from campaign.records import Ending
 from specs.files import write_json
 from tests.campaign.worlds import ROLLBACK, World, spec
 from tests.watchers.mlflow_homes import FakeAttempt, FakeHome

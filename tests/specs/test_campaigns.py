@@ -25,6 +25,7 @@ TAKES = [
     ("ep_resreg.yaml", "laptop", ()),
     ("ep_resreg.yaml", "paper", TEXT_OF_MINE),
     ("command_example.yaml", None, ()),
+    *(("hope_science.yaml", profile, ()) for profile in (None, "laptop", "h200")),
     *(
         (f"hope_{of}.yaml", profile, ())
         for of in ("phases", "fixed")

@@ -70,6 +70,8 @@ def read(trainer: str) -> EpTrainer:
          "[low, high] with 1 <= low <= high"),
         ("jacreg: {weight: 0.1, floor: 0.2, max: 0.1}", 6, 36, "jacreg.floor", "0.2",
          "floor (0.2) is above max (0.1)"),
+        ("jacreg: {weight: 0.1, ratio: 0.2}", 6, 36, "jacreg.ratio", "0.2",
+         "ratio (0.2) takes the place of a loss weight"),
         ("block: thin", 6, 14, "block", "'thin'", "must be one of: thick"),
     ],
 )  # fmt: skip

@@ -169,7 +169,7 @@ def test_everything_wrong_is_said_at_once_in_the_order_of_the_file(refused: Refu
         "schema_version: 7\n"
         "campaign: A\n"
         "profile: p\n"
-        "defaults: {trainer: {kind: ep, widht: 8}}\n"
+        "defaults: {trainer: {kind: ep, widht: 64}}\n"
         "runs:\n"
         "  a: {priority: x, start: {warm_from: {run: b}}}\n"
         "  a: {}\n"
@@ -234,7 +234,7 @@ def test_the_fields_on_offer_are_those_of_the_rule_that_was_chosen(one: One) -> 
 
 def test_the_message_is_the_rendered_errors() -> None:
     with pytest.raises(SpecErrors) as caught:
-        load_text("campaign: a\nruns: {r: {trainer: {kind: ep, widht: 8}}}\n", name="dir/c.yaml")
+        load_text("campaign: a\nruns: {r: {trainer: {kind: ep, widht: 64}}}\n", name="dir/c.yaml")
     first, second, third = str(caught.value).splitlines()
     assert first == "dir/c.yaml:2:32: runs.r.trainer.widht: got the unknown field `widht`"
     assert second.startswith("  must be one of: width, ")

@@ -136,6 +136,16 @@ def test_relative_paths_are_meant_from_where_submit_was_called(tmp_path: Path) -
     assert runs["p"].watch[0].set == {"trainer.cwd": str(tmp_path / "x" / "u")}
 
 
+@pytest.mark.parametrize("target", ["defaults", "r"])
+def test_so_are_those_of_set_so_that_a_run_goes_on_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    text = "campaign: a\nruns: {r: {trainer: {kind: ep, data: {path: other}}}}\n"
+    monkeypatch.chdir(tmp_path)
+    runs = load_text(text, sets=[f"{target}.trainer.data.path=t.txt"]).spec.runs
+    assert runs["r"].trainer.model_dump()["data"]["path"] == str(tmp_path / "t.txt")
+
+
 def test_a_tilde_is_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/somewhere")
     text = "campaign: a\nruns: {r: {trainer: {kind: ep, data: {path: ~/t}}}}\n"

@@ -9,7 +9,7 @@ import time
 from campaign.controller import Controller
 from campaign.daemon import Daemon, announce, hold_home
 from campaign.home import Home
-from campaign.hosts.desk import AnyMessage
+from campaign.hosts.messages import AnyMessage
 from campaign.store import Store
 
 

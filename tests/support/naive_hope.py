@@ -88,7 +88,7 @@ class NaiveMemories(nn.Module):
         self, x: Tensor, state: State, frame_tokens: int, writes: bool, auxiliary: bool
     ) -> Out:
         tokens = self.settings.chunk_frames * frame_tokens or x.shape[1]
-        outs, aux = [], torch.zeros((), dtype=x.dtype)
+        outs, aux = [], x.new_zeros(())
         for chunk in x.split(tokens, dim=1):
             k, v = self.read("M_k", state, chunk), self.read("M_v", state, chunk)
             eta = self.settings.eta_scale * nnf.softplus(self.read("M_eta", state, chunk))

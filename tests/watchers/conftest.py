@@ -32,12 +32,13 @@ class Attempt:
     root: Path
     watch: Sequence[Mapping[str, Any]] = (DIVERGENCE,)
     certify: Mapping[str, Any] = field(default_factory=dict)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True)
         self.files = AttemptFiles(root=self.root)
-        spec = {"spec": {"watch": list(self.watch), "certify": dict(self.certify)}}
-        write_json(self.files.spec, spec)
+        run = {"watch": list(self.watch), "certify": dict(self.certify)}
+        write_json(self.files.spec, {"spec": {**run, "trainer": dict(self.trainer)}})
 
     def log(self, step: int, metrics: Mapping[str, float], *, t: float | None = None) -> None:
         self.write(metric_line(START + step if t is None else t, step, metrics))
@@ -59,8 +60,8 @@ class Attempt:
         write_json(directory / "evidence.json", evidence)
         write_json(directory / MANIFEST, {"step": step})
 
-    def leave(self) -> None:
-        write_json(self.files.exit, {"code": 0})
+    def leave(self, code: int = 0, order: Mapping[str, Any] | None = None) -> None:
+        write_json(self.files.exit, {"exit_code": code, "order": order})
 
     def lines(self) -> list[dict[str, Any]]:
         if not self.files.watch.exists():

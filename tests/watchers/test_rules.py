@@ -301,6 +301,48 @@ def test_a_gradient_with_tensors_that_are_no_numbers_fires_whatever_its_ratio() 
     assert "3 tensors" in found[2].reason
 
 
+@pytest.mark.parametrize("count", [1.0, NAN, INF])
+@pytest.mark.parametrize(
+    "apart", [False, True], ids=["in one line", "in a line before the ratio's"]
+)
+def test_a_count_of_broken_tensors_of_the_same_step_makes_the_gradient_bad(
+    count: float, apart: bool
+) -> None:
+    both = {"grad/non_finite": count, "m": 1.0}
+    window = Window(keep=frozenset(both))
+    for metrics in [{k: v} for k, v in both.items()] if apart else [both]:
+        window = window.append(MetricLine(t=1.0, step=1, metrics=metrics))
+    assert judge(gradient(), window, TIMELESS).action is Decision.ALERT
+
+
+def test_the_alarm_of_a_gradient_that_was_never_well_begins_with_the_first_line() -> None:
+    [first, *_] = verdicts(gradient(), [50.0, 60.0])
+    assert (first.onset, first.end, first.step, first.value) == (100, 100, 100, 50.0)
+    assert "m 50 (bound 10) at step 100" in first.reason
+
+
+def test_a_gradient_is_suspect_until_its_row_is_complete() -> None:
+    found = verdicts(gradient(for_points=2), [1.0, 11.0, 12.0, 13.0, 1.0])
+    assert [v.phase for v in found] == [
+        Phase.CALM,
+        Phase.SUSPECT,
+        Phase.ALARM,
+        Phase.ALARM,
+        Phase.CALM,
+    ]
+    assert (found[2].onset, found[2].end) == (100, 300)
+
+
+@given(values, st.floats(1.0, 50.0), st.integers(1, 4))
+def test_a_gradient_rule_alarms_exactly_where_its_last_points_all_lie_beyond_the_bound(
+    points: list[float], bound: float, row: int
+) -> None:
+    for at, verdict in enumerate(verdicts(gradient(ratio_above=bound, for_points=row), points)):
+        newest = points[max(0, at + 1 - row) : at + 1]
+        beyond = len(newest) == row and all(not p <= bound for p in newest)
+        assert (verdict.phase is Phase.ALARM) == beyond
+
+
 def plateau(**fields: Any) -> Rule:
     return rule_of(rule="plateau", metric="m", **{"by": 0.1, "for_points": 3, **fields})
 

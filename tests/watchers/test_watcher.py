@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from specs.files import write_json
+from watchers.bad_line import FORM
 
 NAN = float("nan")
 BLOW_UP = {100: 2.0, 200: 2.1, 300: 3.0, 400: 3.5}
@@ -343,7 +344,8 @@ def test_a_line_that_is_no_metric_line_is_an_alert_once(attempt: Any, watcher: A
         watcher.poll()
     [alert] = attempt.of("alert")
     assert alert["reason"] == (
-        "metrics.jsonl, byte 0: no metric line: b'loss 3.2'; such lines are left out"
+        "metrics.jsonl, line 1: no metric line: b'loss 3.2' is no JSON; "
+        f"needed: {FORM}; such lines are left out"
     )
 
 

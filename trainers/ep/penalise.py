@@ -61,7 +61,8 @@ def modes(
 ) -> Modes | None:
     """The worst directions at ``z``, in steps in which the hinge or the estimate is due; else nothing is computed.
 
-    Every k-th means the k-th, the 2k-th and so on, as in the log; ``step`` counts from 0.
+    Every k-th means the k-th, the 2k-th and so on, as in the log; ``step`` counts from 0. The hinge looks at the
+    first `hinge.sequences` of the batch, which is as random a choice as any.
     """
     due = [
         every > 0 and (step + 1) % every == 0
@@ -70,6 +71,9 @@ def modes(
     penalised = settings.hinge.ratio > 0 and due[0]
     if not penalised and not due[1]:
         return None
+    if penalised and settings.hinge.sequences:
+        z = z[: settings.hinge.sequences]
+        noise = None if noise is None else noise[: settings.hinge.sequences]
     purpose = Purpose.HINGE if penalised else Purpose.ESTIMATE
     v = normal_like(z, settings.seed, step, purpose)
     with torch.no_grad():
@@ -92,6 +96,8 @@ def penalty_gradient(
 ) -> Penalties:
     """jr grad R_J + w grad R_S + resreg scale grad R_F / ||grad R_F|| + the hinge's gradient, scaled likewise.
 
+    With `jacreg.ratio`, grad R_J is scaled likewise too, and ``jr`` is 0.
+
     ``hinged``: directions of which at least one token is active. ``noise``: the step's realisation, if any.
     """
     block, parts = fold(params, settings), list[Gradient]()
@@ -101,15 +107,25 @@ def penalty_gradient(
         R_F = residual_penalty(block, relaxed.z_T1, x, eps, noise)
         metrics["train/resreg"] = R_F.detach()
         parts.append(_to_norm(_gradient(R_F, params), settings.resreg * scale))
-    if jr > 0 or settings.homeostasis > 0:
+    ratio = settings.jacreg.ratio
+    if jr > 0 or settings.homeostasis > 0 or ratio > 0:
         J = linearise(block, relaxed.z, noise)
-        weighed, measured = _weighed(J, settings, relaxed.z, step, jr)
-        metrics |= measured
-        parts.append(_gradient(weighed, params))
+        if ratio > 0:
+            R_J = _jacobian(J, settings, relaxed.z, step)
+            parts.append(_to_norm(_gradient(R_J, params), ratio * scale))
+        if jr > 0 or settings.homeostasis > 0:
+            weighed, measured = _weighed(J, settings, relaxed.z, step, jr)
+            metrics |= measured
+            parts.append(_gradient(weighed, params))
     if hinged is not None:
         R_H = hinge_penalty(block, relaxed.z, hinged, settings.hinge, noise)
         parts.append(_to_norm(_gradient(R_H, params), settings.hinge.ratio * scale))
     return Penalties(gradient=_sum(parts) if parts else None, metrics=metrics)
+
+
+def _jacobian(J: Linearisation, settings: EpTrainer, z: Tensor, step: int) -> Tensor:
+    v = normal_like(z, settings.seed, step, Purpose.JACREG)
+    return jacobian_penalty(J, v, settings.jacreg.scope)
 
 
 def _weighed(
@@ -119,8 +135,7 @@ def _weighed(
     loss = z.new_zeros(())
     metrics: dict[str, Tensor | float] = {}
     if jr > 0:
-        v = normal_like(z, settings.seed, step, Purpose.JACREG)
-        loss = loss + jr * jacobian_penalty(J, v, settings.jacreg.scope)
+        loss = loss + jr * _jacobian(J, settings, z, step)
         metrics["train/jr"] = jr
     if settings.homeostasis > 0:
         R_S = homeostatic_penalty(J, normal_like(z, settings.seed, step, Purpose.HOMEOSTASIS))

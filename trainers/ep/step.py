@@ -53,8 +53,9 @@ def step_gradient(
     """The gradient of training step ``step`` (from 0) at ``params``, which must require grad.
 
     ``accepted_norm`` is the norm, over the parameters of the force, of the last task gradient that passed the
-    gates; zero before the first. Raises NonFinite, naming the tensors, where loss, parameters or total gradient are
-    not finite.
+    gates; zero before the first. Then penalties are scaled by the clip: a warm start past the loss of contraction
+    has no gradient to trust until they have brought it back. Raises NonFinite, naming the tensors, where loss,
+    parameters or total gradient are not finite.
     """
     task = task_gradient(params, settings, idx, y, engine, step=step)
     noise = force_noise(settings, task.relaxed.z, step)
@@ -78,7 +79,7 @@ def step_gradient(
         task.relaxed,
         step=step,
         jr=jr,
-        scale=accepted_norm,
+        scale=accepted_norm or settings.optimizer.clip,
         hinged=hinged,
         noise=noise,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from specs.trainer_hope import HopeModel
-from trainers.hope.attention import LN_EPS, FrameAttention, Mlp
+from trainers.hope.attention import LN_EPS, FrameAttention, Mlp, Sight
 from trainers.hope.cms import Cms
 from trainers.hope.memory import MemoryState, WriteRecord
 from trainers.hope.mixing import SpatialMixing
@@ -21,17 +21,15 @@ from trainers.hope.united import OneMemory
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """How a sequence is gone through. ``times`` (B or 1, T); ``first_frame`` counts from the clip's start."""
+    """How a sequence is gone through. ``sight`` where a block attends; ``first_frame`` counts from the clip's start."""
 
-    times: Tensor
     grid: tuple[int, int]
     first_frame: int = 0
     writes: bool = True
     keep_state: bool = False
     auxiliary: bool = False
-    drop: Tensor | None = (
-        None  # (BRANCHES, B) uniform numbers that decide which branches are left out
-    )
+    sight: Sight | None = None
+    kept: Tensor | None = None  # (BRANCHES, B): what each branch of each sample is multiplied by
 
     @property
     def frame_tokens(self) -> int:
@@ -52,51 +50,50 @@ BRANCHES = 3
 """The most residual branches that a block has."""
 
 
-class DropPath(nn.Module):
-    """The whole branch of a sample is left out with probability ``rate``, where numbers are given that decide it."""
+def kept(drop: Tensor, rate: float) -> Tensor:
+    """What branches are multiplied by: 0 where a number of ``drop`` is below the ``rate``, else 1 / (1 - rate)."""
+    return (drop >= rate).to(drop.dtype) / (1 - rate)
 
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
 
-    def forward(self, x: Tensor, how: Pass, branch: int) -> Tensor:
-        if how.drop is None or self.rate == 0:
-            return x
-        keep = (how.drop[branch] >= self.rate).to(x.dtype)[:, None, None]
-        return x * keep / (1 - self.rate)
+def _branch(x: Tensor, how: Pass, branch: int) -> Tensor:
+    """A residual branch (B, N, D); the whole of it is left out of some samples."""
+    return x if how.kept is None else x * how.kept[branch].to(x.dtype)[:, None, None]
+
+
+def _sight(how: Pass) -> Sight:
+    assert how.sight is not None  # the model makes it where its pattern has attention
+    return how.sight
 
 
 class TBlock(nn.Module):
     """A transformer block, as in the V-JEPA 2 predictor."""
 
-    def __init__(self, settings: HopeModel, grid: tuple[int, int], drop: float) -> None:
+    def __init__(self, settings: HopeModel, grid: tuple[int, int]) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(settings.width, eps=LN_EPS)
-        self.attention = FrameAttention(settings, grid)
+        self.attention = FrameAttention(settings)
         self.norm2 = nn.LayerNorm(settings.width, eps=LN_EPS)
         self.mlp = Mlp(settings.width, settings.mlp_ratio)
-        self.drop = DropPath(drop)
 
     def begin(self, samples: int) -> None:
         return None
 
     def forward(self, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
-        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens), how, 0)
-        x = x + self.drop(self.mlp(self.norm2(x)), how, 1)
+        x = x + _branch(self.attention(self.norm1(x), _sight(how)), how, 0)
+        x = x + _branch(self.mlp(self.norm2(x)), how, 1)
         return BlockOut(x=x, state=None, aux=x.new_zeros(()))
 
 
 class HBlock(nn.Module):
     """Self-modifying memories, then the continuum memory system, then mixing over a frame."""
 
-    def __init__(self, settings: HopeModel, grid: tuple[int, int], drop: float) -> None:
+    def __init__(self, settings: HopeModel, grid: tuple[int, int]) -> None:
         super().__init__()
         width = settings.width
         self.norm1 = nn.LayerNorm(width)
         self.titan = SelfModifying(width, settings.memories)
         self.norm2 = nn.LayerNorm(width)
         self.cms = Cms(width, settings.cms)
-        self.drop = DropPath(drop)
         if settings.spatial_mixing:
             self.norm3: nn.Module | None = nn.LayerNorm(width)
             self.mixing: nn.Module | None = SpatialMixing(CONDITIONING + grid[0] * grid[1])
@@ -115,32 +112,31 @@ class HBlock(nn.Module):
             keep_state=how.keep_state,
             auxiliary=how.auxiliary,
         )
-        x = x + self.drop(passed.out, how, 0)
+        x = x + _branch(passed.out, how, 0)
         added = self.cms(self.norm2(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
-        x = x + self.drop(added, how, 1)
+        x = x + _branch(added, how, 1)
         if self.mixing is not None and self.norm3 is not None:
-            x = x + self.drop(self.mixing(self.norm3(x)), how, 2)
+            x = x + _branch(self.mixing(self.norm3(x)), how, 2)
         return BlockOut(x=x, state=passed.state, aux=passed.aux, records=passed.records)
 
 
 class UBlock(nn.Module):
     """Attention, then one memory of linear keys and values, then the continuum memory system."""
 
-    def __init__(self, settings: HopeModel, grid: tuple[int, int], drop: float) -> None:
+    def __init__(self, settings: HopeModel, grid: tuple[int, int]) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(settings.width)
-        self.attention = FrameAttention(settings, grid)
+        self.attention = FrameAttention(settings)
         self.norm2 = nn.LayerNorm(settings.width)
         self.titan = OneMemory(settings.width, settings.memories)
         self.norm3 = nn.LayerNorm(settings.width)
         self.cms = Cms(settings.width, settings.cms)
-        self.drop = DropPath(drop)
 
     def begin(self, samples: int) -> MemoryState:
         return self.titan.begin(samples)
 
     def forward(self, x: Tensor, state: MemoryState | None, how: Pass) -> BlockOut:
-        x = x + self.drop(self.attention(self.norm1(x), how.times, how.frame_tokens), how, 0)
+        x = x + _branch(self.attention(self.norm1(x), _sight(how)), how, 0)
         passed = self.titan(
             self.norm2(x),
             state,
@@ -148,9 +144,9 @@ class UBlock(nn.Module):
             writes=how.writes,
             keep_state=how.keep_state,
         )
-        x = x + self.drop(passed.out, how, 1)
+        x = x + _branch(passed.out, how, 1)
         added = self.cms(self.norm3(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)
-        x = x + self.drop(added, how, 2)
+        x = x + _branch(added, how, 2)
         return BlockOut(x=x, state=passed.state, aux=passed.aux, records=passed.records)
 
 

@@ -6,6 +6,7 @@ frame of a rollout runs the levels that a pass over all frames runs on it.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
@@ -36,22 +37,27 @@ class Cms(nn.Module):
 
     def forward(self, x: Tensor, *, frame_tokens: int, first_frame: int = 0) -> Tensor:
         y = x.unflatten(1, (-1, frame_tokens))
+        added: Tensor | None = None
         for level, period in zip(self.levels, self.periods, strict=True):
-            y = _run(level, y, period, first_frame)
-        return y.flatten(1, 2) - x
+            first = -first_frame % period
+            if first < y.shape[1]:
+                added = _run(level, y, added, slice(first, None, period))
+        return (torch.zeros_like(y) if added is None else added).flatten(1, 2)
 
 
-def _run(level: nn.Module, y: Tensor, period: int, first_frame: int) -> Tensor:
-    """``level`` on the frames of (B, T, P, D) whose number is a whole multiple of ``period``."""
-    if period == 1:
-        ran: Tensor = y + level(y)
-        return ran
-    first = -first_frame % period
-    if first >= y.shape[1]:
-        return y
-    z = y.clone()
-    z[:, first::period] = y[:, first::period] + level(y[:, first::period])
-    return z
+def _run(level: nn.Module, y: Tensor, added: Tensor | None, frames: slice) -> Tensor:
+    """What was ``added`` to (B, T, P, D) so far, and what ``level`` adds to ``frames``: no other frame is touched.
+
+    In place: of what was added nothing is needed again by a backward pass.
+    """
+    seen = y[:, frames] if added is None else y[:, frames] + added[:, frames]
+    own: Tensor = level(seen)
+    if added is None and own.shape == y.shape:
+        return own
+    if added is None:
+        added = torch.zeros_like(y, dtype=own.dtype)
+    added[:, frames] += own
+    return added
 
 
 def runs_on(period: int, frames: int, first_frame: int = 0) -> list[int]:

@@ -29,6 +29,7 @@ def initialise(model: Predictor, settings: HopeModel, generator: torch.Generator
         else:
             _special(model, settings, generator)
             _general(model, generator)
+        _conditioning(model, settings, generator)
 
 
 def _general(model: Predictor, generator: torch.Generator) -> None:
@@ -61,6 +62,10 @@ def _special(model: Predictor, settings: HopeModel, generator: torch.Generator) 
             module.out.weight.zero_()
         elif isinstance(module, nn.Embedding):
             module.weight.normal_(0.0, settings.embedding_std, generator=generator)
+
+
+def _conditioning(model: Predictor, settings: HopeModel, generator: torch.Generator) -> None:
+    """Biases of the conditioning tokens: a correction of ours, which no order of the documented passes may undo."""
     for encoder in (model.action_encoder, model.state_encoder):
         if settings.conditioning_bias_std > 0:
             encoder.bias.normal_(0.0, settings.conditioning_bias_std, generator=generator)

@@ -15,8 +15,8 @@ from torch.nn import functional as nnf
 from torch.utils.checkpoint import checkpoint
 
 from specs.trainer_hope import HopeModel
-from trainers.hope.attention import LN_EPS
-from trainers.hope.blocks import BLOCKS, BlockOut, Pass
+from trainers.hope.attention import LN_EPS, Sight, sight
+from trainers.hope.blocks import BLOCKS, BlockOut, Pass, kept
 from trainers.hope.memory import MemoryState, WriteRecord
 from trainers.hope.titan import CONDITIONING
 
@@ -25,6 +25,9 @@ CONDITION_WIDTH = 2
 
 EXTRA_TIMES = 2
 """Rows of the temporal embeddings beyond the context: the target frame, and one for counting from 1."""
+
+ATTENDING = "TU"
+"""Letters of blocks with attention."""
 
 States = tuple[MemoryState | None, ...]
 
@@ -73,11 +76,8 @@ class Predictor(nn.Module):
         rows = context + EXTRA_TIMES
         self.frame_embedding = nn.Embedding(rows, width) if settings.temporal_embeddings else None
         self.target_embedding = nn.Embedding(rows, width) if settings.temporal_embeddings else None
-        drops = [settings.drop_path * layer / max(1, depth - 1) for layer in range(depth)]
-        self.blocks = nn.ModuleList(
-            BLOCKS[letter](settings, grid, drop)
-            for letter, drop in zip(settings.pattern, drops, strict=True)
-        )
+        self.drops = [settings.drop_path * layer / max(1, depth - 1) for layer in range(depth)]
+        self.blocks = nn.ModuleList(BLOCKS[letter](settings, grid) for letter in settings.pattern)
         self.norm = nn.LayerNorm(width, eps=LN_EPS)
         self.project = nn.Linear(width, feature_width)
 
@@ -105,7 +105,9 @@ class Predictor(nn.Module):
         B, T = clips.features.shape[:2]
         frames = torch.arange(first_frame, first_frame + T, device=clips.features.device)
         how = Pass(
-            times=frames[None] if target is None else (target - 1)[:, None].expand(-1, T),
+            sight=self._sight(
+                frames[None] if target is None else (target - 1)[:, None].expand(-1, T)
+            ),
             grid=self.grid,
             first_frame=first_frame,
             writes=writes,
@@ -115,7 +117,7 @@ class Predictor(nn.Module):
         x = self._tokens(clips, frames, target)
         outs: list[BlockOut] = []
         for at, (block, state) in enumerate(zip(self.blocks, states or self.begin(B), strict=True)):
-            own = how if drop is None else replace(how, drop=drop[at])
+            own = how if drop is None else replace(how, kept=kept(drop[at], self.drops[at]))
             outs.append(self._run(block, x, state, own))
             x = outs[-1].x
         x = x.unflatten(1, (T, how.frame_tokens))[:, :, CONDITIONING:]
@@ -131,6 +133,15 @@ class Predictor(nn.Module):
         if not self.settings.normalise_features:
             return features
         return nnf.layer_norm(features, features.shape[-1:], eps=LN_EPS)
+
+    def _sight(self, times: Tensor) -> Sight | None:
+        """Of frames at ``times`` (B or 1, T), where any block attends."""
+        if not set(self.settings.pattern) & set(ATTENDING):
+            return None
+        kind, dtype = times.device.type, self.embed.weight.dtype
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        return sight(self.settings, times, self.grid, dtype)
 
     def _tokens(self, clips: Clips, frames: Tensor, target: Tensor | None) -> Tensor:
         patches = self.embed(self.normalise(clips.features))

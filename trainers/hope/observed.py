@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from trainers.hope.memory import WriteRecord
 
-OF_WRITES = ("p_mean", "p_std", "p_at_0", "p_at_1", "gate")
-
 
 def memory_metrics(
     blocks: Iterable[nn.Module], records: Sequence[Sequence[WriteRecord]]
@@ -19,16 +17,25 @@ def memory_metrics(
     writes = [record for of_block in records for record in of_block]
     if not writes:
         return {}
-    found = {
-        f"memory/{name}": torch.stack([getattr(record, name) for record in writes]).mean()
-        for name in OF_WRITES
-    }
+    found = _of_writes(writes)
     kept = [
         retention(block, of_block)
         for block, of_block in zip(blocks, records, strict=True)
         if of_block
     ]
     return {**found, "memory/retention": torch.stack(kept).mean()}
+
+
+def _of_writes(writes: Sequence[WriteRecord]) -> dict[str, Tensor]:
+    """All writes stacked, so that their number does not count in kernels."""
+    raw, p = (torch.stack([getattr(w, name) for w in writes]) for name in ("raw", "p"))
+    return {
+        "memory/p_mean": p.mean(),
+        "memory/p_std": p.flatten(1).std(1, unbiased=False).mean(),
+        "memory/p_at_0": (raw <= 0).float().mean(),
+        "memory/p_at_1": (raw >= 1).float().mean(),
+        "memory/gate": torch.stack([w.mask for w in writes]).mean(),
+    }
 
 
 @torch.no_grad()

@@ -57,7 +57,7 @@ def table(
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn (..., N, head_width) by the table: neighbours (a, b) -> (a cos - b sin, b cos + a sin)."""
+    """Turn (..., N, head_width) by the table, of its type: neighbours (a, b) -> (a cos - b sin, b cos + a sin)."""
     pairs = x.unflatten(-1, (-1, 2))
     across = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)
-    return x * cos.to(x.dtype) + across * sin.to(x.dtype)
+    return x * cos + across * sin

@@ -9,7 +9,7 @@ Source: Behrouz et al., arXiv 2512.24695, equations 83-97. A chunk is a number o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,8 @@ from trainers.hope import memory
 from trainers.hope.memory import MemoryState, Norms, Write, WriteRecord
 
 NAMES = ("M_k", "M_v", "M_eta", "M_alpha", "M_memory")
-K, V, ETA, ALPHA, MEMORY = range(5)
-KEYS, RATES = (K, V), (ETA, ALPHA)
-FROM_X = (*KEYS, *RATES)
-ALL = (K, V, ETA, ALPHA, MEMORY)
+MEMORY = 4
+ALL = (0, 1, 2, 3, MEMORY)
 CONDITIONING = 2
 """Tokens of a frame before its patches: action and state."""
 
@@ -46,6 +44,28 @@ class Passed:
     state: MemoryState
     aux: Tensor
     records: tuple[WriteRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """Of a chunk: whether a loss depends on k and v (``keys``), on eta and alpha (``rates``), whether the chunk is
+    written, and whether anything is read after it but by the auxiliary loss (``goes_on``).
+    """
+
+    keys: bool
+    rates: bool
+    write: bool
+    goes_on: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a chunk gives: o (B, n, D); the state, where it was written and goes on."""
+
+    o: Tensor
+    state: MemoryState | None
+    record: WriteRecord | None
+    aux: Tensor | None
 
 
 class SelfModifying(nn.Module):
@@ -89,25 +109,59 @@ class SelfModifying(nn.Module):
         state = self.begin(len(x)) if state is None else state
         norms = self.norms()
         counted = self._counted(x, frame_tokens)
-        chunks = x.split(self._chunk_tokens(x.shape[1], frame_tokens), dim=1)
-        outs, records, aux = [], [], x.new_zeros(())
-        for at, chunk in enumerate(chunks):
+        size = self._chunk_tokens(x.shape[1], frame_tokens)
+        # contiguous once, or every product of a chunk would copy its tokens
+        chunks, queries = (
+            [t.contiguous() for t in y.split(size, 1)] for y in (x, self._queries(x))
+        )
+        outs, records, auxes = [], [], []
+        for at, (chunk, q) in enumerate(zip(chunks, queries, strict=True)):
             goes_on = keep_state or at + 1 < len(chunks)
-            linked = writes and goes_on and not memory.cuts(self.settings, state.writes + 1)
-            seen = self._read(state, norms, chunk, keys=auxiliary, rates=linked)
-            outs.append(self.W_o(seen.o))
-            which = ALL if goes_on else (MEMORY,)
-            judged = state if goes_on else state.detached().take(which)
-            if writes and (goes_on or auxiliary):
-                given = self._write_of(judged, norms.take(which), seen, counted)
-                judged, record = memory.write(judged, given, self.settings)
-                records.append(record)
-            if goes_on:
-                state = judged
-            if auxiliary:
-                read = judged.take((MEMORY,)) if goes_on else judged
-                aux = aux + self._auxiliary(read.detached(), norms.take((MEMORY,)), seen)
-        return Passed(out=torch.cat(outs, dim=1), state=state, aux=aux, records=tuple(records))
+            cut = memory.cuts(self.settings, state.writes + 1)
+            needs = Needs(
+                keys=auxiliary,
+                rates=writes and goes_on and not cut,
+                write=writes and (goes_on or auxiliary),
+                goes_on=goes_on,
+            )
+            done = self.chunk(state.uncounted(), norms, chunk, q, counted, needs)
+            outs.append(done.o)
+            if done.record is not None:
+                records.append(done.record)
+            if done.aux is not None:
+                auxes.append(done.aux)
+            if done.state is not None:
+                state = replace(done.state, writes=state.writes + 1)
+        aux = torch.stack(auxes).sum() if auxes else x.new_zeros(())
+        out = self.W_o(torch.cat(outs, dim=1))
+        return Passed(out=out, state=state, aux=aux, records=tuple(records))
+
+    def chunk(
+        self,
+        state: MemoryState,
+        norms: Norms,
+        x: Tensor,
+        q: Tensor,
+        counted: Tensor | None,
+        needs: Needs,
+    ) -> Done:
+        """One chunk (B, n, D): a pure function of its arguments, which is what gets compiled."""
+        low = memory.lowered(state)
+        seen = self._read(low, norms, x, q, needs)
+        record, after = None, state
+        which = ALL
+        if not needs.goes_on:  # of what is written here nothing is read but by the auxiliary loss
+            which, after, low = (MEMORY,), state.detached(), low.detached()
+        if needs.write:
+            after, low = after.take(which), low.take(which)
+            given = self._write_of(low, norms.take(which), seen, counted)
+            after, record = memory.written(after, given, self.settings, low, cut=not needs.rates)
+        aux = None
+        if needs.keys:
+            read = after if len(which) == 1 and needs.write else after.take((MEMORY,))
+            aux = self._auxiliary(read.detached(), norms.take((MEMORY,)), seen)
+        state_out = after if needs.goes_on and needs.write else None
+        return Done(o=seen.o, state=state_out, record=record, aux=aux)
 
     def _chunk_tokens(self, tokens: int, frame_tokens: int) -> int:
         return self.settings.chunk_frames * frame_tokens or tokens
@@ -119,77 +173,79 @@ class SelfModifying(nn.Module):
         place = torch.arange(tokens, device=x.device) % frame_tokens
         return (place >= CONDITIONING).to(x.dtype)
 
-    def _read(
-        self, state: MemoryState, norms: Norms, x: Tensor, *, keys: bool, rates: bool
-    ) -> _Seen:
-        """``keys``, ``rates``: whether a loss depends on k and v, on eta and alpha; else they are constants."""
-        S = len(state.W1)
-        rows = memory.rows(x, S)
-        k, v, eta, alpha = (
-            t.reshape(x.shape) for t in self._from_x(state, norms, rows, keys, rates)
-        )
+    def _queries(self, x: Tensor) -> Tensor:
         q = self.W_q(x)
-        if self.settings.preconditioner is Preconditioner.RANK1:
-            q, k = nnf.normalize(q, dim=-1), nnf.normalize(k, dim=-1)
-        o = memory.read(state, norms, memory.rows(q, S), (MEMORY,)).reshape(x.shape)
-        return _Seen(
-            k=k,
-            v=v,
-            o=o,
-            eta=self.settings.eta_scale * nnf.softplus(eta),
-            alpha=torch.sigmoid(alpha + self.settings.alpha_offset),
-        )
+        unit = self.settings.preconditioner is Preconditioner.RANK1
+        return nnf.normalize(q, dim=-1) if unit else q
 
-    def _from_x(
-        self, state: MemoryState, norms: Norms, rows: Tensor, keys: bool, rates: bool
-    ) -> tuple[Tensor, ...]:
-        """What the four memories read of the tokens, in one product where both pairs need the same of it.
+    def _read(self, state: MemoryState, norms: Norms, x: Tensor, q: Tensor, needs: Needs) -> _Seen:
+        """What the memories read of a chunk. One product serves those that are differentiated alike.
 
         A product whose result no loss depends on is not gone back through: with zeros for its gradient it would be.
         """
-        if keys == rates or not torch.is_grad_enabled():
-            with torch.set_grad_enabled(keys and torch.is_grad_enabled()):
-                return memory.read(state, norms, rows, FROM_X).unbind(1)
-        with torch.set_grad_enabled(keys):
-            pair = memory.read(state, norms, rows, KEYS).unbind(1)
-        with torch.set_grad_enabled(rates):
-            return (*pair, *memory.read(state, norms, rows, RATES).unbind(1))
+        alike = needs.keys == needs.rates or not torch.is_grad_enabled()
+        sizes = (4, 1) if needs.write and alike else (2, 2, 1)
+        states, normed = state.split(sizes), norms.split(sizes)
+        S = len(state.W1)
+
+        def read(group: int, tokens: Tensor, graph: bool) -> list[Tensor]:
+            with torch.set_grad_enabled(graph and torch.is_grad_enabled()):
+                found = memory.read_each(states[group], normed[group], memory.rows(tokens, S))
+                return [t.reshape(x.shape) for t in found]
+
+        (o,) = read(-1, q, graph=True)
+        if not needs.write and not needs.keys:
+            return _Seen(o=o)
+        found = read(0, x, graph=needs.keys)
+        if needs.write and not alike:
+            found += read(1, x, graph=needs.rates)
+        k, v, *rates = found
+        if self.settings.preconditioner is Preconditioner.RANK1:
+            k = nnf.normalize(k, dim=-1)
+        return _Seen(o=o, k=k, v=v, rates=self._rates(*rates) if rates else None)
+
+    def _rates(self, eta: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        return (
+            self.settings.eta_scale * nnf.softplus(eta),
+            torch.sigmoid(alpha + self.settings.alpha_offset),
+        )
 
     def _write_of(
         self, state: MemoryState, norms: Norms, seen: _Seen, counted: Tensor | None
     ) -> Write:
+        assert seen.k is not None and seen.v is not None and seen.rates is not None
         v = memory.rows(seen.v.detach(), len(state.W1))
-        which = range(state.W1.shape[1])
         with torch.no_grad():
-            target = (
-                memory.read(state, norms, v, which)
-                if self.settings.target_norm
-                else memory.fit(state, v, which)
-            )
+            fitted = memory.fit(state, v)
+            target = norms(fitted) if self.settings.target_norm else fitted
         s = memory.surprise(seen.v, seen.o)
         return Write(
             k=seen.k,
             target=target,
             surprise=s,
-            eta=seen.eta,
-            alpha=seen.alpha,
+            eta=seen.rates[0],
+            alpha=seen.rates[1],
             mask=(s > self.settings.surprise_threshold).to(s.dtype),
             counted=counted,
         )
 
     def _auxiliary(self, state: MemoryState, norms: Norms, seen: _Seen) -> Tensor:
         """mse(r, sg v) + mse(sg r, v), r what the memory of ``state``, held fixed, now reads at k."""
-        r = memory.read(state, norms, memory.rows(seen.k, len(state.W1)), (0,))
+        assert seen.k is not None and seen.v is not None
+        keys = memory.rows(seen.k, len(state.W1))
+        (r,) = memory.read_each(memory.lowered(state), norms, keys)
         r = r.reshape(seen.v.shape)
         return nnf.mse_loss(r, seen.v.detach()) + nnf.mse_loss(r.detach(), seen.v)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """Tokens of a chunk after the reads, (B, n, D) each."""
+    """Tokens of a chunk after the reads, (B, n, D) each; what nothing needs is not read.
 
-    k: Tensor
-    v: Tensor
+    ``rates``: eta and alpha, where something is written.
+    """
+
     o: Tensor
-    eta: Tensor
-    alpha: Tensor
+    k: Tensor | None = None
+    v: Tensor | None = None
+    rates: tuple[Tensor, Tensor] | None = None

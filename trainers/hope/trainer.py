@@ -12,6 +12,8 @@ from specs.trainer_hope import HopeTrainer
 from trainers.draws import generator
 from trainers.finite import culprits, first_bad
 from trainers.hope import gradients, judge, snapshots
+from trainers.hope.compute.compiled import compile_
+from trainers.hope.compute.step import autocast, step_for
 from trainers.hope.continual import protocol, replay
 from trainers.hope.continual.course import Course
 from trainers.hope.continual.protocol import Phase
@@ -19,7 +21,7 @@ from trainers.hope.draws import Purpose, draws_of
 from trainers.hope.feed import ClipSource, Feed
 from trainers.hope.groups import sizes
 from trainers.hope.init import initialise
-from trainers.hope.losses import Batch, Lost, lost
+from trainers.hope.losses import Batch, lost
 from trainers.hope.model import Predictor
 from trainers.hope.observed import memory_metrics
 from trainers.hope.optim.levels import HeldLevels
@@ -53,6 +55,7 @@ class HopeTraining:
         clips = {task: len(source.train(task)) for task in tasks}
         self._phases = protocol.plan(settings, clips)
         self._model = self._new_model()
+        self._batch_gradient = step_for(self._model, settings, device)
         self._course = Course(settings)
         self._kept: dict[str, tuple[int, ...]] = {}
         self._step = 0
@@ -69,9 +72,8 @@ class HopeTraining:
         )
         initialise(model, settings.model, generator(settings.seed, 0, Purpose.INIT))
         model.to(self._device)
-        if settings.compile:
-            for block in model.blocks:
-                block.compile(dynamic=False)
+        if settings.compute.compile:
+            compile_(model)
         return model
 
     def _new_optimisers(self) -> None:
@@ -188,25 +190,10 @@ class HopeTraining:
         sums: dict[str, Tensor] = {}
         for part in range(parts):
             batch = self._feed.batch(phase, number, at, self._step, part, self._kept)
-            result = self._lost(batch, self._step, part)
-            (result.total / parts).backward()
-            observed = memory_metrics(self._model.blocks, result.records)
-            for name, value in {**result.parts, **observed}.items():
+            drawn = draws_of(self._settings, len(batch.features), self._step, part, self._device)
+            for name, value in self._batch_gradient(batch, drawn).items():
                 sums[name] = sums[name] + value / parts if name in sums else value / parts
         return sums
-
-    def _lost(self, batch: Batch, step: int, part: int) -> Lost:
-        settings = self._settings
-        drawn = draws_of(settings, len(batch.features), step, part, self._device)
-        with self._autocast():
-            return lost(self._model, batch, settings.losses, drawn.tau, drawn.drops)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(
-            self._device.type,
-            dtype=torch.bfloat16,
-            enabled=self._settings.precision == "bfloat16",
-        )
 
     def _refuse_non_finite(
         self, measured: Mapping[str, float], present: Mapping[str, Tensor]
@@ -241,7 +228,7 @@ class HopeTraining:
         return self._evaluated[1]
 
     def _worth(self, batch: Batch) -> judge.Errors:
-        with self._autocast():
+        with autocast(self._settings, self._device):
             return judge.validation(self._model, batch, self._settings.losses)
 
     def _phase_done(self) -> Phase:
@@ -257,7 +244,7 @@ class HopeTraining:
 
     def _held_out(self, writes: bool) -> dict[str, list[float]]:
         def judged(batch: Batch) -> judge.Errors:
-            with self._autocast():
+            with autocast(self._settings, self._device):
                 return judge.held_out(self._model, batch, self._settings.losses, writes=writes)
 
         rows: dict[str, list[float]] = {}
@@ -278,7 +265,7 @@ class HopeTraining:
         batch = self._feed.validation(self._phase_done().tasks)[0]
         losses, named = self._settings.losses, dict(self._model.named_parameters())
         tau = judge.targets(batch, losses)[-1]
-        with self._autocast():
+        with autocast(self._settings, self._device):
             result = lost(self._model, batch, losses, tau)
         found = torch.autograd.grad(result.total, list(named.values()), allow_unused=True)
         present = {n: g for n, g in zip(named, found, strict=True) if g is not None}

@@ -17,7 +17,6 @@ from trainers.hope.titan import MemoryParameters, Passed
 
 ETA_START = -3.0
 ALPHA_START = 2.0
-ONLY = (0,)
 
 
 class OneMemory(nn.Module):
@@ -53,19 +52,19 @@ class OneMemory(nn.Module):
         norm = self.memories["M_memory"].norm
         norms = Norms(gain=norm.weight[None], bias=norm.bias[None])
         tokens = self.settings.chunk_frames * frame_tokens or x.shape[1]
-        chunks = x.split(tokens, dim=1)
+        parts = zip(*(t.split(tokens, dim=1) for t in self._projected(x)), strict=True)
+        chunks = list(parts)
         outs, records = [], []
-        for at, chunk in enumerate(chunks):
-            q, k, v = self._projected(chunk)
-            S = len(state.W1)
-            o = memory.read(state, norms, memory.rows(q, S), ONLY).reshape(v.shape)
-            outs.append(self.W_o(o))
+        for at, (q, k, v) in enumerate(chunks):
+            S, low = len(state.W1), memory.lowered(state)
+            (o,) = memory.read_each(low, norms, memory.rows(q, S))
+            outs.append(o.reshape(v.shape))
             if writes and (keep_state or at + 1 < len(chunks)):
-                given = self._write_of(state, norms, k, v, o)
-                state, record = memory.write(state, given, self.settings)
+                given = self._write_of(low, norms, k, v, outs[-1])
+                state, record = memory.write(state, given, self.settings, low)
                 records.append(record)
         return Passed(
-            out=torch.cat(outs, dim=1),
+            out=self.W_o(torch.cat(outs, dim=1)),
             state=state,
             aux=x.new_zeros(()),
             records=tuple(records),
@@ -80,11 +79,8 @@ class OneMemory(nn.Module):
     def _write_of(self, state: MemoryState, norms: Norms, k: Tensor, v: Tensor, o: Tensor) -> Write:
         rows = memory.rows(v.detach(), len(state.W1))
         with torch.no_grad():
-            target = (
-                memory.read(state, norms, rows, ONLY)
-                if self.settings.target_norm
-                else memory.fit(state, rows, ONLY)
-            )
+            fitted = memory.fit(state, rows)
+            target = norms(fitted) if self.settings.target_norm else fitted
         s = memory.surprise(v, o)
         return Write(
             k=k,

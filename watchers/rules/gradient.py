@@ -29,7 +29,7 @@ def judge(rule: GradientRule, window: Window, moment: Moment) -> Verdict:
 
 def _is_bad(rule: GradientRule, ratio: Point, counts: Series) -> bool:
     within = ratio.value <= rule.ratio_above  # a NaN is not
-    return not within or _bad_tensors(counts, ratio.step) > 0
+    return not (within and _bad_tensors(counts, ratio.step) <= 0)
 
 
 def _bad_tensors(counts: Series, step: int) -> float:

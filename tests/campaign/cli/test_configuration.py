@@ -29,7 +29,8 @@ def broken(tmp_path: Path) -> Path:
         (["gpus", "--ray-resources"], ExitCode.BAD_SPEC),
         (["up"], ExitCode.BAD_SPEC),
         (["config", "show"], ExitCode.BAD_SPEC),
-        (["ls"], ExitCode.OK),
+        (["ls"], ExitCode.BAD_SPEC),
+        (["ls", "--json"], ExitCode.BAD_SPEC),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -39,6 +40,12 @@ def test_a_verb_without_a_controller_names_file_and_line(
 ) -> None:
     done = cli(*words)
     assert done.code == code
+    assert f"{broken}:4: home.cpu_slots: " in done.err
+
+
+def test_an_empty_home_whose_file_is_broken_says_so(broken: Path, cli: Cli) -> None:
+    done = cli("ls")
+    assert done.code == ExitCode.BAD_SPEC
     assert f"{broken}:4: home.cpu_slots: " in done.err
 
 

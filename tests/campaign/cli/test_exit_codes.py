@@ -35,6 +35,9 @@ from tests.campaign.worlds import World, spec
         (["publish", "."], ExitCode.NOT_FOUND, "holds no attempt"),
         (["ui", "d"], ExitCode.NOT_FOUND, "there is no campaign d"),
         (["down"], ExitCode.OK, ""),
+        (["up", "--ray-address", "foo"], ExitCode.USAGE, "write HOST:PORT"),
+        (["ls", "--home", "a-file"], ExitCode.USAGE, "is no directory; choose another"),
+        (["up", "--home", "a-file/below"], ExitCode.USAGE, "a-file is no directory"),
         (["nonsense"], ExitCode.USAGE, "nonsense"),
         (["ls", "--nonsense"], ExitCode.USAGE, "--nonsense"),
         ([], ExitCode.OK, ""),
@@ -42,11 +45,24 @@ from tests.campaign.worlds import World, spec
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 @pytest.mark.usefixtures("home")
-def test_a_verb_ends_with_its_code(words: list[str], code: int, says: str, cli: Cli) -> None:
+def test_a_verb_ends_with_its_code(
+    words: list[str], code: int, says: str, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "a-file").touch()
     done = cli(*words)
     assert done.code == code
     assert says in done.err
     assert "Traceback" not in done.err
+
+
+def test_nothing_is_left_to_stop_of_a_campaign_that_is_done(cli: Cli, tmp_path: Path) -> None:
+    world = World(a=spec())
+    world.tick()
+    world.exits("a")
+    fill(Home(root=tmp_path / "runs"), world)
+    done = cli("cancel", "--campaign", "c")
+    assert done.code == ExitCode.WRONG_STATE
+    assert "every run of c is done already" in done.err
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaign import events as e
 from campaign.cli.logs import start_of_last
+from campaign.errors import ExitCode
 from campaign.home import Home
-from campaign.state import Campaign
+from campaign.records import Campaign
 from tests.campaign.cli.conftest import Cli
 from tests.campaign.homes import fill
 from tests.campaign.worlds import World, spec
@@ -65,3 +69,71 @@ def test_the_newest_attempt_is_shown_unless_another_is_asked_for(
     words: list[str], out: str, cli: Cli
 ) -> None:
     assert cli("logs", "a", *words).out == out
+
+
+@pytest.mark.usefixtures("with_log")
+def test_in_json_each_line_comes_with_its_attempt(cli: Cli) -> None:
+    done = cli("logs", "a", "-n", "2", "--json")
+    assert [json.loads(line)["data"] for line in done.out.splitlines()] == [
+        [{"attempt": 2, "line": "2: line 3"}],
+        [{"attempt": 2, "line": "2: line 4"}],
+    ]
+
+
+class _Story:
+    """A home that changes: each look of the follower takes it one step on."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home = Home(root=root)
+        self.world = World(a=spec(retry={"crashes": 1, "from_scratch": True}))
+        record = self.world.state.campaigns["c"].model_copy(update={"root": str(root)})
+        self.world.with_state(campaigns={"c": record})
+        fill(self.home, self.world)
+        self.steps: list[Callable[[], object]] = []
+        monkeypatch.setattr("campaign.cli.logs.time.sleep", lambda _: self._go_on())
+
+    def _go_on(self) -> None:
+        assert self.steps, "it waits for what never comes"
+        self.steps.pop(0)()
+        fill(self.home, self.world)
+
+    def begin(self) -> None:
+        self.world.tick(after=600.0)
+
+    def write(self, number: int, text: str) -> Callable[[], None]:
+        def step() -> None:
+            log = self.home.attempt("c", "a", number) / "log.txt"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a") as file:
+                file.write(text)
+
+        return step
+
+    def end(self, code: int) -> Callable[[], None]:
+        return lambda: self.world.exits("a", code)
+
+
+def test_following_waits_for_the_first_attempt_and_goes_over_to_the_next(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = _Story(tmp_path / "runs", monkeypatch)
+    story.steps = [
+        lambda: None, story.begin, story.write(1, "one\n"), story.write(1, "two\n"), story.end(3),
+        story.begin, story.write(2, "three\n"), story.end(0),
+    ]  # fmt: skip
+    done = cli("logs", "a", "-f")
+    assert (done.code, done.out) == (0, "one\ntwo\nthree\n")
+    assert done.err.count("waiting for it") == 1
+    assert "a has no attempt yet" in done.err
+
+
+def test_following_what_ends_without_an_attempt_ends_too(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = _Story(tmp_path / "runs", monkeypatch)
+    stop = e.StopRequested(runs=(("c", "a"),), kill=False, by="user", reason="enough")
+    story.steps = [lambda: story.world.tell(stop)]
+    done = cli("logs", "a", "-f")
+    assert done.code == ExitCode.NOT_FOUND
+    assert "no attempt" in done.err
+    assert "the run is done" in done.err

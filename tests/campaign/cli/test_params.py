@@ -64,6 +64,7 @@ def test_the_table_has_a_row_a_run_and_a_profile_counts(cli: Cli, file: Path) ->
     assert head.split()[:2] == ["RUN", "TITAN"]
     assert [row.split()[0] for row in rows] == ["first", "p5", "vit", "block"]
     assert rows[0].split()[-1] == "41,572,480"
+    assert f"next: campaign submit {file} --dry-run\n" in cli("params", file).err
     added = 6 * 5 * 2 * 384 * (2 * 384)
     assert wide.splitlines()[1].split()[-1] == f"{41_572_480 + added:,}"
 

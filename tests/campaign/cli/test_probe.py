@@ -7,15 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from campaign import probing
+from campaign import probe_table, probing
+from campaign.cli.probe import PROBES
 from campaign.errors import ExitCode
 from campaign.probing import Ask, Probed
 from tests.campaign.cli.conftest import Cli
+from trainers.ep.probes import MODULES, plots, run
+from trainers.hope.probes import plots as hope_plots
+from trainers.probe import PROBES as KINDS
+from trainers.probe_pictures import FORMATS
 
 ROW = {
     "model": "average", "fate": "root", "g_end": 1.23456e-16, "is_root": True, "period": None,
@@ -63,6 +71,46 @@ def test_a_list_that_is_none_is_a_usage_error(cli: Cli, tmp_path: Path, asked, w
     done = cli("probe", "gradient", tmp_path, *words)
     assert done.code == ExitCode.USAGE
     assert not asked
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["spectrom"], ExitCode.USAGE, "did you mean `spectrum`?"),
+        (["relax", "--t2", "3"], ExitCode.USAGE, "has no option t2; it is one of gradient"),
+        (["relax", "--of", "mean"], ExitCode.USAGE, "parameters, average, both"),
+        (["spectrum", "--method", "qr"], ExitCode.USAGE, "blocks, rightmost, arnoldi"),
+        (["relax", "--sequences", "0"], ExitCode.USAGE, "--sequences"),
+        (["knockout", "--plot", "a.png"], ExitCode.USAGE, "no picture of knockout"),
+        (["jump", "--of", "average"], ExitCode.USAGE, "has no average"),
+        (["memory", "--steps", "3"], ExitCode.USAGE, "memory has: none of its own"),
+        (["relax", "--plot", "a.gif"], ExitCode.USAGE, ".png, .svg, .pdf"),
+        (["relax", "--plot", "nowhere/a.png"], ExitCode.WRONG_STATE, "is no directory"),
+        (["relax", "--plot", "there.png"], ExitCode.WRONG_STATE, "--force replaces it"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_with_the_command_is_said_before_torch_is_loaded(
+    words: list[str], code: ExitCode, says: str, cli: Cli, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "there.png").touch()
+    started: list[object] = []
+    monkeypatch.setattr("campaign.children.run", lambda *a, **_: started.append(a))
+    done = cli("probe", words[0], tmp_path, *words[1:], "--device", "cpu")
+    assert (done.code, says in done.err) == (code, True)
+    assert not started
+
+
+def test_the_table_of_probes_is_that_of_the_trainers() -> None:
+    modules = {name: module for kind in KINDS.values() for name, module in kind.items()}
+    options = {n: import_module(module).Options for n, module in modules.items()}
+    known = {name: tuple(f.name for f in fields(kind)) for name, kind in options.items()}
+    assert known == probe_table.OPTIONS == {name: known[name] for name in PROBES}
+    assert {*plots.PICTURES, *hope_plots.PICTURES} == set(probe_table.PICTURES)
+    assert tuple(KINDS["hope"]) == probe_table.HOPE
+    assert set(FORMATS) == set(probe_table.FORMATS)
+    assert set(run.NAMES) == set(probe_table.MODELS)
+    assert tuple(import_module(MODULES["spectrum"]).Method) == probe_table.METHODS
 
 
 @pytest.mark.usefixtures("home")
@@ -138,6 +186,57 @@ def test_a_real_probe_answers_through_the_command_line(cli: Cli, kept: Path) -> 
     assert done.code == 0
     assert [row["model"] for row in rows] == ["parameters", "average"]
     assert {row["steps"] for row in rows} == {40}
+
+
+@pytest.fixture(scope="module")
+def of_hope(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the documents' start of HOPE, in small: conditioning tokens of zeros."""
+    from specs.trainer_hope import HopeTrainer
+    from trainers import checkpoint
+    from trainers.data import clips
+    from trainers.hope.trainer import build
+
+    directory = tmp_path_factory.mktemp("probed_hope")
+    settings = HopeTrainer.model_validate(
+        {
+            "kind": "hope", "batch": 2, "steps": 1, "validation": {"clips": 2},
+            "model": {"pattern": "HHHHHH", "width": 24},
+            "data": {"clips": 8, "grid": (2, 2), "feature_width": 12},
+        }
+    )  # fmt: skip
+    source = clips.load(settings.data, settings.seed, directory / "cache", tasks=("base",))
+    trainer = build(settings, source, device=torch.device("cpu"))
+    return checkpoint.save(
+        directory / "checkpoints",
+        step=0,
+        snapshot=trainer.snapshot(),
+        evidence=trainer.evidence(),
+        facts={"kind": "hope"},
+    ).path
+
+
+def test_the_lost_numbers_of_hope_are_traced_through_the_command_line(
+    cli: Cli, of_hope: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["--device", "cpu", "--threads", "1", "--json"]
+    *blocks, whole = json.loads(cli("probe", "nan", of_hope, *words).out)["data"]
+    assert (len(blocks), whole["bad"]) == (6, 0)
+    drawn = tmp_path / "nan.png"
+    done = cli("probe", "nan", of_hope, "--interval", "2", "--plot", drawn, *words)
+    whole = json.loads(done.out)["data"][-1]
+    assert whole["bad"] > 0
+    assert "tokens are exactly zero" in whole["finding"]
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_probe_of_the_other_trainer_is_refused_with_those_there_are(
+    cli: Cli, kept: Path, of_hope: Path
+) -> None:
+    for name, path, there in (("relax", of_hope, "nan, memory, jump"), ("jump", kept, "spectrum")):
+        done = cli("probe", name, path, "--device", "cpu", "--threads", "1")
+        assert done.code == ExitCode.WRONG_STATE
+        assert there in done.err
 
 
 def test_a_user_s_own_trainers_package_cannot_stand_in_for_ours(

@@ -8,7 +8,7 @@ from pathlib import Path
 from campaign.alerting import News
 from campaign.errors import ExitCode
 from campaign.home import Home
-from campaign.state import Alert
+from campaign.records import Alert
 from campaign.store import Store
 from tests.campaign.cli.conftest import Cli, campaign_file
 

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.core import TyperGroup
 
 from campaign.api import Client
 from campaign.cli.grid import Cell, Column, Row, grid
+from campaign.cli.main import app
 from campaign.home import Home
 from campaign.preparing import read_campaign
-from campaign.state import Campaign
+from campaign.records import Campaign
 from specs.compare import resolved_hash
 from tests.campaign.cli.conftest import Cli, campaign_file
 from tests.campaign.homes import fill
@@ -29,12 +32,60 @@ READING = [
     ["gpus"],
     ["config", "show"],
     ["doctor"],
+    ["logs", "a"],
+    ["schema"],
+    ["version"],
+    ["submit", "c.yaml", "--dry-run"],
+    ["params", "c.yaml"],
 ]
+SILENT = {"cancel", "kill", "resume", "up", "down", "ui", "import-flags"}
+"""Verbs that do something and have no rows to give."""
+
+
+def test_every_verb_that_reads_has_json() -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    without = {
+        name
+        for name, verb in group.commands.items()
+        if not isinstance(verb, TyperGroup)
+        and not any("--json" in option.opts for option in verb.params)
+    }
+    assert without == SILENT
+
+
+@pytest.mark.usefixtures("home")
+def test_watching_in_json_is_a_line_for_each_change(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(a=spec(), b=spec())
+    world.tick()
+    there = Home(root=tmp_path / "two")
+    fill(there, world)
+
+    def goes_on(_: float) -> None:
+        left = next(name for name in "ab" if world.run(name).status.status != "done")
+        world.exits(left)
+        fill(there, world)
+
+    monkeypatch.setattr("campaign.follower.time.sleep", goes_on)
+    done = cli("watch", "c", "--json", "--home", there.root)
+    told = [json.loads(line)["data"] for line in done.out.splitlines()]
+    assert [[(row["run"], row["status"]) for row in rows] for rows in told] == [
+        [("a", "active"), ("b", "active")], [("a", "done")], [("b", "done")],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 @pytest.mark.usefixtures("home")
-def test_every_reading_verb_speaks_json_in_one_envelope(words: list[str], cli: Cli) -> None:
+def test_every_reading_verb_speaks_json_in_one_envelope(
+    words: list[str], cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign_file(tmp_path)
+    log = tmp_path / "attempt-1" / "log.txt"
+    log.parent.mkdir()
+    log.write_text("a line\n")
+    monkeypatch.setattr(Client, "log", lambda *_: log)
     done = cli(*words, "--json")
     answer = json.loads(done.out)
     assert answer["schema"] == 1
@@ -94,6 +145,20 @@ def test_submit_says_what_the_profile_means_and_names_the_others(cli: Cli) -> No
     assert "--profile paper" in done.err
     assert "32,000 steps, width 512, 1 GPU" in done.err
     assert "times the work" in done.err
+
+
+def test_a_plan_is_shown_where_no_device_can_take_the_run(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "gpus.json"
+    script.write_text(json.dumps({"devices": []}))
+    monkeypatch.setenv("CAMPAIGN_FAKE_GPUS", str(script))
+    file = campaign_file(tmp_path, big={"resources": {"gpus": 2}}, small={})
+    done = cli("submit", file, "--dry-run")
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines()] == ["RUN", "big", "small"]
+    assert "no device here can take big: gpus is 2" in done.err
+    assert f"next: campaign submit {file}\n" in done.err
 
 
 def test_the_paper_profile_without_a_text_says_how_to_give_one(cli: Cli) -> None:
@@ -157,6 +222,29 @@ def test_simulated_devices_are_called_so(
     assert "SIMULATED" in done.err
     assert "SIMULATED" in done.out
     assert json.loads(cli("gpus", "--json").out)["data"][0]["probe"] == "fake"
+
+
+def test_the_first_look_of_a_starting_controller_is_waited_for(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(root=tmp_path / "runs")
+    monkeypatch.setattr("campaign.control.running", lambda _: object())
+    looks = [lambda: None, lambda: fill(home, World(a=spec()))]
+    monkeypatch.setattr("campaign.looking.time.sleep", lambda _: looks.pop(0)())
+    done = cli("gpus")
+    assert done.err.count("the controller is only starting") == 1
+    assert "cpu:h:0" in done.out
+    assert not looks
+
+
+def test_a_controller_that_sees_no_host_in_time_is_told_with_its_log(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("campaign.control.running", lambda _: object())
+    monkeypatch.setattr("campaign.looking.FIRST_LOOK", -1.0)
+    done = cli("gpus")
+    assert "has seen no host" in done.err
+    assert str(tmp_path / "runs" / "controller.log") in done.err
 
 
 def test_what_a_ray_node_declares_is_json(cli: Cli) -> None:

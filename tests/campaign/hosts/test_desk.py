@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from campaign.hosts import desk
-from campaign.hosts.desk import AnyFact, Desk, NoLeaser
+from campaign.hosts import messages
+from campaign.hosts.desk import Desk
+from campaign.hosts.leaser import NoLeaser
+from campaign.hosts.messages import AnyFact
 from campaign.hosts.port import HostFacts, Order, OrderAction
 from tests.campaign.worlds import host
 
@@ -59,13 +61,13 @@ def opened(scripted: Scripted, facts: queue.SimpleQueue[AnyFact]) -> Iterator[De
 def test_a_reaper_that_failed_is_a_fact_about_its_attempt(
     opened: Desk, facts: queue.SimpleQueue[AnyFact]
 ) -> None:
-    opened.take(desk.Reap(host="h", directory="/runs/c/a/attempt-1", order=ORDER))
+    opened.take(messages.Reap(host="h", directory="/runs/c/a/attempt-1", order=ORDER))
     fact = facts.get(timeout=10)
-    assert isinstance(fact, desk.ReapFailed)
+    assert isinstance(fact, messages.ReapFailed)
     assert fact.directory == "/runs/c/a/attempt-1"
     assert "No space left on device" in fact.reason
 
 
 def test_what_is_to_be_kept_reaches_the_host(opened: Desk, scripted: Scripted) -> None:
-    opened.take(desk.Keep(host="h", directory="/d", steps=(10, 20)))
+    opened.take(messages.Keep(host="h", directory="/d", steps=(10, 20)))
     assert scripted.kept.get(timeout=10) == ("/d", (10, 20))

@@ -216,6 +216,8 @@ def test_no_half_written_file_is_left_by_a_making_that_fails(
         {"feature_width": 20},
         {"frames": 5},
         {"feature_std": 3.0},
+        {"friction": (0.0, 0.06)},
+        {"stills": True},
     ],
     ids=str,
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.utils import get_total_norm
@@ -32,6 +34,16 @@ def test_what_resreg_adds_has_its_ratio_to_the_pure_task_gradient(toy, estimator
     added = minus(gradient(with_it, jr=jacreg).gradient, gradient(without, jr=jacreg).gradient)
     ratio = get_total_norm(added) / get_total_norm(pure[:-1])
     assert float(ratio) == pytest.approx(0.2, rel=1e-5)
+
+
+@pytest.mark.parametrize("homeostasis", [0.0, 0.05])
+@pytest.mark.parametrize("scope", ["full", "self"])
+def test_what_jacreg_adds_has_its_ratio_likewise_where_it_has_one(toy, scope, homeostasis):
+    without = toy(homeostasis=homeostasis)
+    with_it = toy(homeostasis=homeostasis, jacreg={"ratio": 0.1, "scope": scope})
+    base, more = gradient(without), gradient(with_it)
+    ratio = get_total_norm(minus(more.gradient, base.gradient)) / base.accepted_norm
+    assert float(ratio) == pytest.approx(0.1, rel=1e-5)
 
 
 def test_what_the_hinge_adds_has_its_ratio_likewise(toy):
@@ -70,9 +82,12 @@ def test_a_step_within_its_gates_uses_the_task_and_remembers_its_norm(toy):
     assert out.metrics["train/task_grad_norm"] == out.accepted_norm
 
 
-def test_a_gated_step_before_any_accepted_one_scales_penalties_to_nothing(toy):
-    t = toy(resreg=0.2, res_gate=1e-12)
-    assert get_total_norm(gradient(t).gradient) == 0
+def test_a_gated_step_before_any_accepted_one_scales_penalties_by_the_clip(toy):
+    t = toy(resreg=0.2, res_gate=1e-12, optimizer={"clip": 0.7})
+    out = gradient(t)
+    assert out.metrics["train/task_used"] == 0
+    assert out.accepted_norm == 0
+    assert out.norm == pytest.approx(0.2 * 0.7, rel=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ["rbp", "ep", "bptt"])
@@ -201,6 +216,25 @@ def test_a_hinge_that_is_not_due_costs_nothing(toy, monkeypatch, every):
         due.append("train/hinge_active" in m)
     assert due == [(step + 1) % every == 0 for step in range(6)]
     assert len(powers) == sum(due)
+
+
+def test_a_hinge_on_some_sequences_is_that_of_the_batch_of_these_alone(toy):
+    t = toy(init_scale=1.0, hinge={**HINGE, "margin": 1.0, "sequences": 2})
+    alone = toy(init_scale=1.0, hinge={**HINGE, "margin": 1.0})
+    relaxed = equilibrium(t.params, t.settings, RelaxPolicy.of(t.settings), t.idx, t.y)[1]
+    some = modes(t.params, t.settings, relaxed.z, 0)
+    same = modes(alone.params, alone.settings, relaxed.z[:2], 0)
+    torch.testing.assert_close(some.power.growth, same.power.growth)
+    assert some.power.active(t.settings.hinge).sum() > 0
+    ours = penalty_gradient(
+        t.leaves, t.settings, t.idx, relaxed, step=0, jr=0.0, scale=1.0, hinged=some.power
+    )
+    two = replace(relaxed, z_T1=relaxed.z_T1[:2], z_ref=relaxed.z_ref[:2])
+    theirs = penalty_gradient(
+        alone.leaves, alone.settings, t.idx[:2], two, step=0, jr=0.0, scale=1.0, hinged=same.power
+    )
+    for a, b in zip(ours.gradient, theirs.gradient, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_a_hinge_without_an_active_token_builds_no_graph(toy, monkeypatch):

@@ -21,7 +21,7 @@ EVERYTHING = {
     **WITHOUT_DRAWS,
     "jacreg": {"weight": 0.1, "floor": 0.01, "max": 1.0, "every": 2},
     "homeostasis": 0.1,
-    "hinge": {"ratio": 0.3, "margin": 1.0},
+    "hinge": {"ratio": 0.3, "margin": 1.0, "sequences": 1},
     "spectrum": {"estimate_every": 2},
     "fnoise": 0.05,
     "relaxation": {"T1": 20, "t1max": 40, "random_T1": [5, 20]},

@@ -45,6 +45,11 @@ def on_meta(**fields: Any) -> Predictor:
             78_759_040,
             id="phase 3 as its file has it",
         ),
+        pytest.param(
+            {"pattern": "U" * 12, "cms": CMS, "temporal_embeddings": True},
+            48_719_488,
+            id="twelve U blocks, documented as 48.72 M",
+        ),
     ],
 )
 def test_a_documented_model_has_its_parameters(fields: dict[str, Any], total: int) -> None:

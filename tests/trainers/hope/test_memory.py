@@ -50,7 +50,7 @@ def test_the_inner_gradient_is_that_of_autograd(scope: WriteScope) -> None:
     leaves = state.W1.clone().requires_grad_(), state.W2.clone().requires_grad_()
     loss = (
         weight[:, None, :, None]
-        * (memory.fit(MemoryState(W1=leaves[0], W2=leaves[1]), k, range(M)) - target) ** 2
+        * (memory.fit(MemoryState(W1=leaves[0], W2=leaves[1]), k) - target) ** 2
     ).sum()
     for ours, theirs in zip(
         memory.inner_gradient(state, k, target, weight),
@@ -76,7 +76,7 @@ def test_the_meta_gradient_through_two_writes_is_right(
         state = memory.begin(W1, W2, B, scope)
         for _ in range(2):
             held = MemoryState(W1=state.W1.detach() * 0, W2=state.W2.detach() * 0)
-            target = memory.fit(held, memory.rows(k, len(state.W1)), range(M))
+            target = memory.fit(held, memory.rows(k, len(state.W1)))
             given = drive(state, k=k, target=target, eta=eta, alpha=alpha)
             given = replace(given, surprise=torch.zeros(B, dtype=torch.float64))
             state, _ = memory.write(state, given, settings)

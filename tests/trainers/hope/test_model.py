@@ -201,6 +201,14 @@ def test_mixing_adds_nothing_at_the_start_of_the_whole_model() -> None:
     assert overwritten.mixing.out.weight.abs().max() > 0.01
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_no_order_of_the_initialisation_takes_the_conditioning_bias_away(last: bool) -> None:
+    of = small.settings(conditioning_bias_std=0.5, special_init_last=last)
+    model = small.predictor(of)
+    for encoder in (model.action_encoder, model.state_encoder):
+        assert 0.1 < encoder.bias.std() < 1.5
+
+
 def blown_up(interval: int, bias: float) -> tuple[int, float]:
     """(tensors without a finite gradient, largest ratio of neighbouring blocks) at the documents' depth."""
     of = HopeModel.model_validate({

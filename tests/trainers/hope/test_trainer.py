@@ -15,6 +15,7 @@ import torch
 from specs.files import BadCheckpoint
 from specs.trainer_hope import HopeTrainer
 from tests.trainers.hope import small
+from trainers.hope.compute.step import autocast
 from trainers.hope.trainer import HopeTraining
 from trainers.protocol import NonFinite, Snapshot
 
@@ -249,7 +250,7 @@ def test_bfloat16_products_leave_parameters_and_fast_weights_in_float32() -> Non
     assert first["loss/total"] == pytest.approx(exact["loss/total"], rel=0.03)
     assert {p.dtype for p in half.model.parameters()} == {torch.float32}
     batch = half._feed.validation(("base",))[0]
-    with torch.no_grad(), half._autocast():
+    with torch.no_grad(), autocast(half._settings, torch.device("cpu")):
         states = half.model(batch.inputs(), keep_state=True).states
     assert {s.W1.dtype for s in states if s is not None} == {torch.float32}
 

@@ -22,7 +22,7 @@ from specs.data_clips import TASKS, PuckData
 from trainers.data.clip_store import BadClips, Features, Held, OneFile, TaskClips, room
 from trainers.data.puck import encoder as encoders
 from trainers.data.puck.encoder import TUBELET, Encoder
-from trainers.data.puck.parameters import Pucks, Table, draw
+from trainers.data.puck.parameters import Pucks, Table, draw, ranges_with
 from trainers.data.puck.physics import simulate
 from trainers.data.puck.render import Scene, render, scene, table_of
 
@@ -68,9 +68,10 @@ class Studio:
 
     def features(self, task: str, clips: Indices) -> Tensor:
         """(N, frames, P, F) float16 on the device."""
-        pucks = draw(self.settings.seed, task, clips, self.table)
+        pucks = pucks_of(self.settings, task, clips, self.table)
         with torch.inference_mode():
-            whole = _scene(pucks, self.table, self.settings.frames, self.device)
+            of = self.settings
+            whole = _scene(pucks, self.table, of.frames, self.device, stills=of.stills)
             parts = whole.parts(max(1, _PIXELS_AT_ONCE[self.device.type] // self._pixels))
             return torch.cat(
                 [self.encoder(render(part, self.table, self.size)).half() for part in parts]
@@ -90,7 +91,14 @@ def studio(settings: PuckData, device: torch.device) -> Studio:
     clips = np.arange(_KNOWN, dtype=np.int64)
     cpu = torch.device("cpu")
     known = (
-        pictures(draw(settings.seed, task, clips, table), table, settings.frames, size, cpu)
+        pictures(
+            pucks_of(settings, task, clips, table),
+            table,
+            settings.frames,
+            size,
+            cpu,
+            stills=settings.stills,
+        )
         for task in TASKS
     )
     with torch.inference_mode():
@@ -101,14 +109,26 @@ def studio(settings: PuckData, device: torch.device) -> Studio:
 
 
 def pictures(
-    pucks: Pucks, table: Table, frames: int, size: tuple[int, int], device: torch.device
+    pucks: Pucks,
+    table: Table,
+    frames: int,
+    size: tuple[int, int],
+    device: torch.device,
+    *,
+    stills: bool = False,
 ) -> Tensor:
     """(N, 2 frames, 3, H, W) of colours in [0, 1]; ``size`` is (H, W)."""
-    return render(_scene(pucks, table, frames, device), table, size)
+    return render(_scene(pucks, table, frames, device, stills=stills), table, size)
 
 
-def _scene(pucks: Pucks, table: Table, frames: int, device: torch.device) -> Scene:
-    return scene(pucks, simulate(pucks, table, TUBELET * frames), device)
+def pucks_of(settings: PuckData, task: str, clips: Indices, table: Table) -> Pucks:
+    """The parameters of clips of a task."""
+    return draw(settings.seed, task, clips, table, ranges_with(settings.friction))
+
+
+def _scene(pucks: Pucks, table: Table, frames: int, device: torch.device, *, stills: bool) -> Scene:
+    path = simulate(pucks, table, TUBELET * frames)
+    return scene(pucks, path.held(TUBELET) if stills else path, device)
 
 
 def patch_of(grid: tuple[int, int]) -> int:
@@ -144,7 +164,7 @@ def make(
         else:
             features = _cached(settings, task, count, cache, with_studio)
         table = table_of(settings.grid)
-        pucks = draw(settings.seed, task, np.arange(count, dtype=np.int64), table)
+        pucks = pucks_of(settings, task, np.arange(count, dtype=np.int64), table)
         found[task] = TaskClips(
             features=features,
             impulses=pucks.impulse.astype(np.float32),
@@ -164,6 +184,9 @@ def identity(settings: PuckData, task: str, count: int) -> str:
             name: getattr(settings, name)
             for name in ("grid", "feature_width", "frames", "feature_std", "seed")
         },
+        # named only where they are used: clips made before there was a choice are known as before
+        **({"friction": settings.friction} if settings.friction is not None else {}),
+        **({"stills": True} if settings.stills else {}),
     }
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 

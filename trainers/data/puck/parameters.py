@@ -113,17 +113,38 @@ def units(seed: int, task: str, clips: Sequence[int] | NDArray[np.int64]) -> Arr
     return (np.array(words, np.uint64).reshape(len(words), _UNITS) >> np.uint64(11)) * 2.0**-53
 
 
-def draw(seed: int, task: str, clips: Sequence[int] | NDArray[np.int64], table: Table) -> Pucks:
+def ranges_with(friction: tuple[float, float] | None) -> Mapping[str, Range]:
+    """`RANGES`, of another base range of friction if one is given."""
+    if friction is None:
+        return RANGES
+    return {**RANGES, "friction": replace(RANGES["friction"], base=friction)}
+
+
+def draw(
+    seed: int,
+    task: str,
+    clips: Sequence[int] | NDArray[np.int64],
+    table: Table,
+    ranges: Mapping[str, Range] = RANGES,
+) -> Pucks:
     """The parameters of clips of a task. Raises KeyError for a task that is none of `TASKS`."""
     if task not in TASKS:
         raise KeyError(task)
     drawn = units(seed, task, clips)
-    return from_units(drawn, combination(task, drawn[:, 0]), table)
+    return from_units(drawn, combination(task, drawn[:, 0]), table, ranges)
 
 
-def from_units(u: Array, applies: NDArray[np.bool_], table: Table) -> Pucks:
+def from_units(
+    u: Array,
+    applies: NDArray[np.bool_],
+    table: Table,
+    ranges: Mapping[str, Range] = RANGES,
+) -> Pucks:
     """Parameters from numbers in [0, 1) and the shifts that apply: each number has its own use in every task."""
-    quantity = {name: _uniform(name, u[:, 1 + i], applies) for i, name in enumerate(RANGES)}
+    quantity = {
+        name: _uniform(drawn, u[:, 1 + i], applies)
+        for i, (name, drawn) in enumerate(ranges.items())
+    }
     direction, sign = 2 * np.pi * u[:, 8], np.where(u[:, 9] < 0.5, -1.0, 1.0)
     walls = applies[:, SHIFTS.index("discretization")]
     radius = quantity["radius"]
@@ -145,8 +166,7 @@ def from_units(u: Array, applies: NDArray[np.bool_], table: Table) -> Pucks:
     )
 
 
-def _uniform(name: str, u: Array, applies: NDArray[np.bool_]) -> Array:
-    drawn = RANGES[name]
+def _uniform(drawn: Range, u: Array, applies: NDArray[np.bool_]) -> Array:
     shifted = applies[:, SHIFTS.index(drawn.shift)]
     low = np.where(shifted, drawn.shifted[0], drawn.base[0])
     high = np.where(shifted, drawn.shifted[1], drawn.base[1])

@@ -47,6 +47,16 @@ class Path:
     angle: Array
     spin: Array
 
+    def held(self, frames: int) -> Path:
+        """Every so many frames, the first of them that often."""
+        seen = np.arange(self.spin.shape[1]) // frames * frames
+        return Path(
+            position=self.position[:, seen],
+            velocity=self.velocity[:, seen],
+            angle=self.angle[:, seen],
+            spin=self.spin[:, seen],
+        )
+
 
 def simulate(pucks: Pucks, table: Table, frames: int) -> Path:
     """The motion of N pucks over ``frames`` frames; a pure function."""

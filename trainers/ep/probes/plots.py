@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from trainers.probe_pictures import CannotPlot, picture
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FORMATS = ("png", "svg", "pdf")
-
-
-class CannotPlot(Exception):
-    """There is no picture of that, or nothing to draw it with."""
 
 
 def draw(name: str, rows: Sequence[Any], kind: str) -> bytes:
     """The picture of the rows of probe ``name`` in format ``kind``. Raises CannotPlot."""
     if name not in PICTURES:
         raise CannotPlot(f"there is no picture of {name}; there are of: {', '.join(PICTURES)}")
-    if kind not in FORMATS:
-        raise CannotPlot(f"a picture is of type {', '.join(FORMATS)}; got {kind or 'no suffix'}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise CannotPlot(
-            f"matplotlib cannot be imported ({error}): pip install matplotlib"
-        ) from error
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    PICTURES[name](axes, rows)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=150)
-    return buffer.getvalue()
+    return picture(lambda figure: PICTURES[name](figure.subplots(), rows), kind)
 
 
 def _spectrum(axes: Axes, rows: Sequence[Any]) -> None:

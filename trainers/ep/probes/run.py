@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,11 @@ from trainers.ep.block import Params
 from trainers.ep.open import Opened, open_checkpoint
 from trainers.ep.probes import MODULES, Say
 from trainers.ep.probes.model import Model
-from trainers.ep.probes.order import Order, Refused
-from trainers.ep.probes.plots import FORMATS, PICTURES, CannotPlot, draw
+from trainers.ep.probes.plots import PICTURES, draw
 from trainers.ep.text import text_of
 from trainers.failure import CouldNotStart
+from trainers.probe_answer import as_json, check_plot, read_options, save_plot
+from trainers.probe_order import Order, Refused
 
 NAMES = {"parameters": ("parameters",), "average": ("average",), "both": ("parameters", "average")}
 
@@ -34,7 +32,7 @@ def measure(name: str, checkpoint: Path, order: Order, *, say: Say) -> dict[str,
         raise Refused("usage", f"of is {order.of!r}, allowed: {', '.join(NAMES)}")
     module = import_module(MODULES[name])
     options = read_options(module.Options, order.options)
-    _check_plot(name, order)
+    check_plot(name, order, PICTURES)
     prepare(order.threads)
     torch.set_float32_matmul_precision("highest")
     models = _models(checkpoint, order, say)
@@ -47,33 +45,9 @@ def measure(name: str, checkpoint: Path, order: Order, *, say: Say) -> dict[str,
             "memory", f"out of memory on {order.device}: take fewer --sequences"
         ) from error
     if order.plot is not None:
-        _save(Path(order.plot), name, rows, replace=order.replace)
+        save_plot(Path(order.plot), partial(draw, name, rows), replace=order.replace)
     columns = list(type(rows[0]).COLUMNS) if rows else []
     return {"columns": columns, "data": [as_json(row) for row in rows]}
-
-
-def read_options(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    """The probe's options; lists become tuples, words enums. Raises Refused naming what is wrong."""
-    known = {f.name: f for f in fields(kind)}
-    if strange := sorted(given.keys() - known.keys()):
-        raise Refused(
-            "usage", f"no such option: {', '.join(strange)}; there are: {', '.join(known)}"
-        )
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        default = known[name].default
-        try:
-            if isinstance(value, list):
-                value = tuple(value)
-            elif isinstance(default, str):
-                value = type(default)(value)
-        except ValueError as error:
-            raise Refused("usage", f"{name}: {error}") from error
-        values[name] = value
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise Refused("usage", str(error)) from error
 
 
 def _models(checkpoint: Path, order: Order, say: Say) -> list[Model]:
@@ -115,52 +89,3 @@ def _named(opened: Opened, name: str) -> Params:
 
 def _double(params: Params, device: torch.device) -> Params:
     return Params(*(t.to(device, torch.float64) for t in params))
-
-
-def _check_plot(name: str, order: Order) -> None:
-    """Before anything is measured: a probe may take minutes."""
-    if order.plot is None:
-        return
-    path = Path(order.plot)
-    if name not in PICTURES:
-        raise Refused(
-            "usage", f"there is no picture of {name}; there are of: {', '.join(PICTURES)}"
-        )
-    if path.suffix.lower().removeprefix(".") not in FORMATS:
-        raise Refused("usage", f"--plot {path}: the name must end in .{', .'.join(FORMATS)}")
-    if path.exists() and not order.replace:
-        raise Refused("exists", f"{path} is there already; --force replaces it")
-    if not path.absolute().parent.is_dir():
-        raise Refused("plot", f"{path.absolute().parent} is no directory")
-
-
-def _save(path: Path, name: str, rows: list[Any], *, replace: bool) -> None:
-    """Whole or not at all, and over another file only where that was asked for."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(draw(name, rows, path.suffix.lower().removeprefix(".")))
-        if replace:
-            temporary.replace(path)
-        else:
-            os.link(temporary, path)
-    except CannotPlot as error:
-        raise Refused("plot", str(error)) from error
-    except FileExistsError:
-        raise Refused("exists", f"{path} is there already; --force replaces it") from None
-    except OSError as error:
-        raise Refused("plot", f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def as_json(value: Any) -> Any:
-    """Dataclasses as objects, numbers that JSON lacks as the strings of the metric line."""
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        return {str(key): as_json(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
-    return value

@@ -17,6 +17,7 @@ from trainers.data.puck.parameters import (
     distance_to_bars,
     draw,
     from_units,
+    ranges_with,
     units,
 )
 
@@ -90,6 +91,14 @@ def test_numbers_are_spread_evenly_over_the_unit_interval() -> None:
     assert u.max() < 1
     # the mean of n such numbers has the deviation sqrt(1 / 12 n)
     assert abs(u.mean() - 0.5) < 5 / np.sqrt(12 * u.size)
+
+
+def test_a_given_range_of_friction_is_that_of_base_and_changes_nothing_else() -> None:
+    given, usual = (draw(0, "base", range(200), TABLE, ranges_with(f)) for f in ((0.3, 0.5), None))
+    assert 0.3 <= given.friction.min() < 0.35 < 0.45 < given.friction.max() <= 0.5
+    assert differing(given, usual) == {"friction"}
+    icy = draw(0, "dissipation", range(20), TABLE, ranges_with((0.3, 0.5)))
+    assert icy.friction.max() < 0.01
 
 
 def test_an_unknown_task_is_refused() -> None:

@@ -86,3 +86,12 @@ def test_pictures_are_the_same_each_time(task: str) -> None:
     pucks = draw(2, task, range(3), TABLE)
     first, second = (pictures(pucks, TABLE, 4, SIZE, CPU) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_of_stills_a_frame_is_one_picture_twice_and_the_first_of_them_the_same() -> None:
+    pucks = draw(2, "base", range(3), TABLE)
+    moving = pictures(pucks, TABLE, 4, SIZE, CPU)
+    stills = pictures(pucks, TABLE, 4, SIZE, CPU, stills=True)
+    assert torch.equal(stills[:, ::2], stills[:, 1::2])
+    assert torch.equal(stills[:, ::2], moving[:, ::2])
+    assert not torch.equal(moving[:, ::2], moving[:, 1::2])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from specs.trainer_ep import EpTrainer
-from trainers.ep.block import Params, init, start
+from trainers.ep.block import Params, fold, init, start
 from trainers.ep.compute.engine import PLAIN, engine_for
 from trainers.ep.relax import RelaxPolicy, euler
 from trainers.ep.task import equilibrium, solve_adjoint, task_gradient
@@ -97,6 +97,22 @@ def test_early_steps_are_taken_in_tf32() -> None:
         in_tf32 = system.walk(system.force, z, 0.1, 40)
         in_float32 = euler(system.force, z, 0.1, 40)
     assert 1e-7 < relative(in_tf32, in_float32) < 1e-2, "TF32 was used, and only TF32"
+
+
+@torch.no_grad()
+def test_self_blocks_of_some_sequences_are_the_plain_ones_and_spoil_no_graph_of_the_batch() -> None:
+    of = settings({"compile": True})
+    params, idx, y = drawn(of)
+    engine = engine_for(of, torch.device("cuda"))
+    plain, state = equilibrium(params, of, RelaxPolicy.of(of), idx, y, PLAIN)
+    block, w = fold(params, of), torch.randn_like(state.z)
+    for count in (8, 3, 8, 3):
+        some = engine.jacobian(block, state.z[:count]).self_jvp(w[:count])
+        expected = PLAIN.jacobian(block, state.z[:count]).self_jvp(w[:count])
+        assert relative(some, expected) <= 1e-5
+        system, found = equilibrium(params, of, RelaxPolicy.of(of), idx, y, engine)
+        a = solve_adjoint(system, found.z, of).a
+        assert relative(a, solve_adjoint(plain, state.z, of).a) <= 1e-4
 
 
 @pytest.mark.parametrize("estimator", ["rbp", "ep"])

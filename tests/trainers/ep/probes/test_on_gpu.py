@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainers.ep.block import Params
-from trainers.ep.probes import anderson, compile, lyapunov, relax, spectrum
+from trainers.ep.probes import anderson, compile, gradient, lyapunov, relax, spectrum
 from trainers.ep.probes.model import Model
 
 pytestmark = [
@@ -41,6 +41,18 @@ def test_the_lyapunov_exponent_is_that_of_the_cpu(model, said):
     m = model(init_scale=1.0)
     here, there = (lyapunov.probe(x, lyapunov.Options(), said.append) for x in (m, on_gpu(m)))
     assert [r.exponent for r in there] == pytest.approx([r.exponent for r in here], abs=1e-8)
+
+
+def test_gradients_are_as_good_as_on_the_cpu(model, said):
+    m, options = model(), gradient.Options(t2=(40,), hr=(0.02,))
+    here, there = (gradient.probe(x, options, said.append) for x in (m, on_gpu(m)))
+    for ours, theirs in zip(here, there, strict=True):
+        assert (ours.part, ours.estimator, ours.steps) == (
+            theirs.part,
+            theirs.estimator,
+            theirs.steps,
+        )
+        assert theirs.cosine == pytest.approx(ours.cosine, abs=1e-6)
 
 
 def test_graphs_compute_what_eager_computes(model, said):

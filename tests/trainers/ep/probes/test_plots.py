@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from trainers.ep.probes import gradient, relax, spectrum
-from trainers.ep.probes.plots import PICTURES, CannotPlot, draw
+from trainers.ep.probes.plots import PICTURES, draw
+from trainers.probe_pictures import CannotPlot
 
 MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 

@@ -17,9 +17,10 @@ from specs.trainer_ep import EpTrainer
 from trainers import checkpoint
 from trainers.data import load
 from trainers.ep.probes import MODULES
-from trainers.ep.probes.order import CODES, Order, Refused
-from trainers.ep.probes.run import as_json, measure, read_options
+from trainers.ep.probes.run import measure
 from trainers.ep.trainer import EpTraining, build
+from trainers.probe_answer import as_json, read_options
+from trainers.probe_order import CODES, Order, Refused
 
 TEXT = "".join(f"line {n} of a text that is long enough\n" for n in range(300))
 Say = Callable[[str], None]
@@ -244,7 +245,8 @@ def test_a_gpu_that_is_not_there_is_refused(kept):
 
 
 def test_every_refusal_has_an_exit_code():
-    assert set(CODES) == {"usage", "checkpoint", "text", "plot", "exists", "device", "memory"}
+    kinds = {"usage", "checkpoint", "text", "clips", "plot", "exists", "device", "memory"}
+    assert set(CODES) == kinds
     assert all(code in (2, 5) for code in CODES.values())
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-CODES = {"usage": 2, "checkpoint": 5, "text": 5, "plot": 5, "exists": 5, "device": 5, "memory": 5}
+CODES = {
+    "usage": 2, "checkpoint": 5, "text": 5, "clips": 5, "plot": 5, "exists": 5, "device": 5, "memory": 5,
+}  # fmt: skip
 """Exit code of each kind of refusal."""
 
 
@@ -21,8 +23,8 @@ class Refused(Exception):
 class Order:
     """What is to be measured, and on what."""
 
-    of: str = "both"  # parameters, average, both
-    sequences: int | None = None  # of the validation part; None: as many as the settings' spectrum
+    of: str = "both"  # parameters, average, both: of the EP probes
+    sequences: int | None = None  # sequences or clips; None: as many as the settings say
     device: str = "cpu"  # cpu, cuda
     threads: int = 1
     options: dict[str, Any] = field(default_factory=dict)  # the probe's own

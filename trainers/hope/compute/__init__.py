@@ -1,0 +1,1 @@
+"""How the arithmetic of a HOPE step is carried out: compilation, CUDA graphs."""

@@ -56,7 +56,7 @@ def _memory(figure: Figure, results: Sequence[Result]) -> None:
                 color=colour,
                 label=label if number == 0 else None,
             )
-    axes.set(xlabel="training step", ylabel="error at the last frame", yscale="log")
+    axes.set(xlabel="training step", ylabel="error at the last frame", ylim=(0.07, 0.17))
     axes.legend()
 
 

@@ -81,6 +81,10 @@ class Home:
         return self.root / "home.id"
 
     @property
+    def id_lock(self) -> Path:
+        return self.root / "home.id.lock"
+
+    @property
     def ray_file(self) -> Path:
         """Address and process identities of the Ray that this home started."""
         return self.root / "ray.json"

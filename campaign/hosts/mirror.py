@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from campaign.home import Home
-from campaign.hosts import mirror_source
+from campaign.hosts import locks, mirror_source
 from campaign.hosts.mirror_source import EXIT, GROWING, anchor, is_mirrored
 from campaign.hosts.port import Asked, Files, Grown, Kept, Part
 from specs.files import SCHEMA, AttemptFiles, read_json, write_atomic, write_json
+
+ID_PATIENCE = 30.0
+"""Seconds that a home's first naming may take; it is one small file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +52,11 @@ def record_place(files: AttemptFiles, place: Place) -> None:
 
 
 def home_id(home: Home) -> str:
-    """The random name of a home; given once."""
+    """The random name of a home; given once, however many ask at the same time. Raises locks.Held."""
     if not home.id_file.exists():
-        write_atomic(home.id_file, secrets.token_hex(16).encode())
+        with locks.holding(home.id_lock, patience=ID_PATIENCE):
+            if not home.id_file.exists():
+                write_atomic(home.id_file, secrets.token_hex(16).encode())
     return home.id_file.read_text().strip()
 
 

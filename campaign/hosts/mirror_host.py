@@ -150,11 +150,12 @@ class MirroringHost:
 
     def _record(self, own: AttemptFiles) -> Place:
         """From now on the attempt lies in the host's own root."""
-        if (known := mirror.place_of(own)) is not None:
-            return known
-        own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mirror.record_place(own, self._own_place())
-        return self._own_place()
+        with self._guard:
+            if (known := mirror.place_of(own)) is not None:
+                return known
+            own.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            mirror.record_place(own, place := self._own_place())
+            return place
 
     def _own_place(self) -> Place:
         if self._root is None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,21 @@ def test_a_home_has_one_name_for_ever(tmp_path: Path) -> None:
     other = Home(root=tmp_path / "other")
     other.create()
     assert mirror.home_id(other) != mirror.home_id(home)
+
+
+def test_a_home_that_many_name_at_once_has_one_name(tmp_path: Path) -> None:
+    home = Home(root=tmp_path)
+    together = threading.Barrier(8)
+
+    def name() -> str:
+        together.wait()
+        return mirror.home_id(home)
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            home.id_file.unlink(missing_ok=True)
+            names = [pool.submit(name) for _ in range(8)]
+            assert len({n.result() for n in names}) == 1
 
 
 def test_where_an_attempt_lies_is_read_back_as_it_was_recorded(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # these bring pydantic, which reading does without
     from campaign.clip_making import EncodeClips, Made, MakeClips, Progress
     from campaign.config import Config
     from campaign.counting import Counts
+    from campaign.gap import GapRow
     from campaign.going_down import Down
     from campaign.looking import Gpus
     from campaign.probing import Ask, Place, Probed
@@ -222,6 +223,13 @@ class Client:
         """Everything about a run. Raises NotFound."""
         with self.reader() as reader:
             return details_of(reader, reader.find_run(run))
+
+    def gap(self, *runs: str, lower: str, upper: str) -> tuple[GapRow, ...]:
+        """What continual-learning runs have closed of the gap between two bounds. Raises NotFound, WrongState."""
+        from campaign.gap import gaps
+
+        low, high, *several = (self.show(run).run for run in (lower, upper, *runs))
+        return gaps(several, lower=low, upper=high)
 
     def alerts(self, about: str | None = None) -> list[AlertRow]:
         """Alerts of a campaign, of a run, or all. Raises NotFound."""

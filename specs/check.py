@@ -153,6 +153,6 @@ def _unmeasured(metric: str, place: Place, known: Measured) -> SpecError:
     return at(
         place,
         got=f"the metric {show(metric)}, but the {known.kind} trainer declares none",
-        allowed="it is judged if the trainer ever writes it; a slip in the name stays unseen",
+        allowed="it is judged once the trainer writes it; if it does not, an alert says so",
         hint="list what the program writes in trainer.metrics.declared",
     )

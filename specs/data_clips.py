@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from specs.base import Listed, Model, Number
 from specs.errors import WrongField
@@ -16,8 +16,47 @@ TASKS = (
 
 
 Side = Annotated[int, Field(ge=1, le=256)]
-Coefficient = Annotated[Number, Field(ge=0, le=1)]
 Grid = Annotated[tuple[Side, Side], Listed]
+
+
+def _least_first(given: tuple[float, float]) -> tuple[float, float]:
+    if given[0] > given[1]:
+        raise ValueError("the least comes first, then the greatest")
+    return given
+
+
+LeastFirst = AfterValidator(_least_first)
+Length = Annotated[Number, Field(ge=0.02, le=0.2)]
+Positive = Annotated[Number, Field(gt=0, le=10)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Turning = Annotated[Number, Field(ge=0, le=50)]
+
+
+class PuckRanges(Model):
+    """Least and greatest of what is drawn evenly for each clip of the base task, in place of the usual."""
+
+    radius: Annotated[tuple[Length, Length], Listed, LeastFirst] | None = Field(
+        default=None, description="in the table's shorter side; usually .06 to .08"
+    )
+    density: Annotated[tuple[Positive, Positive], Listed, LeastFirst] | None = Field(
+        default=None, description="1 gives mass 1 at radius .07; usually .85 to 1.15"
+    )
+    strike: Annotated[tuple[Positive, Positive], Listed, LeastFirst] | None = Field(
+        default=None, description="mass times table a second; usually .5 to 1.1"
+    )
+    friction: Annotated[tuple[Share, Share], Listed, LeastFirst] | None = Field(
+        default=None, description="coefficient of sliding; usually .02 to .10"
+    )
+    spin: Annotated[tuple[Turning, Turning], Listed, LeastFirst] | None = Field(
+        default=None, description="radians a second, either way; usually 0 to 3"
+    )
+    curve: Annotated[tuple[Share, Share], Listed, LeastFirst] | None = Field(
+        default=None, description="radians of the path for each of spin; usually 0"
+    )
+
+    def given(self) -> dict[str, tuple[float, float]]:
+        """Those that are not the usual ones."""
+        return {name: both for name in type(self).model_fields if (both := getattr(self, name))}
 
 
 class PuckData(Model):
@@ -36,9 +75,8 @@ class PuckData(Model):
         default=8, ge=2, le=64, description="encoded frames; two are rendered for each"
     )
     feature_std: Number = Field(default=3.2, gt=0)
-    friction: Annotated[tuple[Coefficient, Coefficient], Listed] | None = Field(
-        default=None,
-        description="least and greatest of clips made here, in place of the base range .02 to .10",
+    ranges: PuckRanges = Field(
+        default=PuckRanges(), description="of clips made here, in place of the base task's"
     )
     stills: bool = Field(
         default=False,
@@ -49,12 +87,10 @@ class PuckData(Model):
 
     @model_validator(mode="after")
     def _a_range_of_clips_made_here(self) -> PuckData:
-        if self.friction is not None and self.friction[0] > self.friction[1]:
-            raise WrongField("friction", "friction needs the least first, for instance [0, 0.06]")
-        if self.path is not None and (self.friction is not None or self.stills):
+        if self.path is not None and (self.ranges.given() or self.stills):
             raise WrongField(
-                ("path", "friction", "stills"),
-                "friction and stills are of clips made here: those in path are made already",
+                ("path", "ranges", "stills"),
+                "ranges and stills are of clips made here: those in path are made already",
             )
         return self
 

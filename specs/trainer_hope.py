@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from specs.base import Listed, Model, Number, word
-from specs.data_clips import AnyClips, PuckData
+from specs.data_clips import TASKS, AnyClips, PuckData
 from specs.errors import WrongField
 
 LETTERS = {
@@ -20,6 +20,9 @@ LETTERS = {
     "H": "five self-modifying memories, then a continuum memory system",
     "U": "attention, one memory, then a continuum memory system",
 }
+
+ETA_SCALES = {"H": 0.01, "U": 1.0}
+"""What the documents multiply softplus by, in the blocks with memories."""
 
 
 class WriteScope(StrEnum):
@@ -55,7 +58,12 @@ class Memories(Model):
         default=1, ge=0, description="writes between cuts of the meta-gradient; 0: never cut"
     )
     write_clip: Number = Field(default=1.0, gt=0, description="Frobenius norm of an inner gradient")
-    eta_scale: Number = Field(default=0.01, gt=0, le=1, description="eta = scale softplus(.)")
+    eta_scale: Number | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="eta = scale softplus(.); not given: .01 in H blocks, 1 in U blocks, as documented",
+    )
     eta_max: Number = Field(default=1.0, gt=0, le=1)
     alpha_offset: Number = Field(
         default=0.0, ge=-10, le=10, description="alpha = sigmoid(. + offset); 4 retains .98 a write"
@@ -71,8 +79,12 @@ class Memories(Model):
     )
     skip_conditioning: bool = Field(
         default=False,
-        description="leave action and state token out of the means of eta, alpha and k^2",
+        description="leave action and state token out of the means of eta, alpha and k k^T",
     )
+
+    def eta_scale_of(self, letter: str) -> float:
+        """``eta_scale`` in blocks of that letter."""
+        return ETA_SCALES[letter] if self.eta_scale is None else self.eta_scale
 
 
 class ContinuumMemory(Model):
@@ -352,6 +364,27 @@ class HopeTrainer(Model):
                 f"context ({self.context}) and the frame after it need data.frames of at least "
                 f"{self.context + 1}, not {self.data.frames}",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _clips_of_every_task(self) -> HopeTrainer:
+        """What a folder holds is only known where it lies; the puck's tasks and numbers of clips are known here."""
+        if self.continual is None:
+            return self
+        data, made_here = self.data, isinstance(self.data, PuckData) and self.data.path is None
+        unknown = [task for task in self.continual.tasks if made_here and task not in TASKS]
+        if unknown:
+            raise WrongField(
+                "continual.tasks",
+                f"the puck has no task {', '.join(map(repr, unknown))}, allowed: {', '.join(TASKS[1:])}",
+            )
+        for field, clips in (("clips", data.clips), ("task_clips", data.task_clips)):
+            if clips is not None and clips - self.continual.held_out < 2:
+                raise WrongField(
+                    ("continual.held_out", f"data.{field}"),
+                    f"continual.held_out ({self.continual.held_out}) of data.{field} ({clips}) leaves less than "
+                    "two clips, one to learn from and one to validate with",
+                )
         return self
 
     @model_validator(mode="after")

@@ -101,6 +101,21 @@ def test_the_tables_of_runs_have_their_parameters_and_steps(campaign: str) -> No
         assert re.search(row, PAGE, flags=re.MULTILINE), f"| `{name}` | ... | {cells} |"
 
 
+def test_the_table_of_the_science_runs_has_every_run_with_its_steps() -> None:
+    """A row may stand for several runs."""
+    rows = re.findall(
+        r"^\| (`[\w`, ]+`) \| [^|]* \| ([\d,]+) \| ([\d,]+) \|$", PAGE, flags=re.MULTILINE
+    )
+    written = {name: steps for names, *steps in rows for name in re.findall(r"`(\w+)`", names)}
+    found: dict[str, list[str]] = {}
+    for profile in ("laptop", "h200"):
+        for name, run in load(
+            ROOT / "specs" / "hope_science.yaml", profile=profile
+        ).spec.runs.items():
+            found.setdefault(name, []).append(_steps(run.trainer))
+    assert written == found
+
+
 @pytest.mark.parametrize("metric", HopeTrainer.METRICS)
 def test_a_metric_that_the_trainer_declares_is_explained(metric: str) -> None:
     assert f"`{metric.removesuffix('*')}" in PAGE

@@ -17,6 +17,7 @@ from campaign.cli.config import config
 from campaign.cli.data import data
 from campaign.cli.doctor import doctor
 from campaign.cli.down import down
+from campaign.cli.gap import gap
 from campaign.cli.gpus import gpus
 from campaign.cli.import_flags import CONTEXT, import_flags
 from campaign.cli.kill import kill
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 
 for _verb in (
-    submit, ls, show, logs, watch, wait, cancel, kill, resume, gpus, alerts, checkpoints, probe, params, ui,
+    submit, ls, show, logs, watch, wait, cancel, kill, resume, gpus, alerts, checkpoints, probe, params, gap, ui,
     publish, up, down, doctor, schema, version,
 ):  # fmt: skip
     app.command(_verb.__name__)(_verb)

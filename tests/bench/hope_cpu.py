@@ -19,7 +19,7 @@ from tests.bench.figures import median_interval
 from tests.bench.report import Result, Row, ratios
 from tests.bench.stage import Stage
 from tests.support.naive_hope import NaiveMemories, naive
-from trainers.hope import memory
+from trainers.hope import writing
 from trainers.hope.init import initialise
 from trainers.hope.losses import Batch, lost
 from trainers.hope.model import Predictor
@@ -110,7 +110,7 @@ def _writes(samples: int) -> tuple[Part, Part]:
 
     @torch.no_grad()
     def ours() -> None:
-        memory.write(begun, layer._write_of(begun, norms, seen, None), layer.settings)
+        writing.write(begun, layer._write_of(begun, norms, seen, None), layer.settings)
 
     return ours, torch.no_grad()(partial(plain.write, state, *tokens))
 

@@ -1,4 +1,4 @@
-"""The pictures of docs/hope.md: memories with and without writes, the matrix of jumps learnt by heart, gradients over training."""
+"""The pictures of docs/hope.md: memories with and without writes, the matrix of jumps, gradients over training."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def draw(results: Sequence[Result], out: Path) -> tuple[Path, ...]:
     painted: list[tuple[str, Callable[[Figure], None]]] = []
     if by_seed(results, "memory"):
         painted.append(("memory", lambda figure: _memory(figure, results)))
-    if by_seed(results, "jump_few"):
-        painted.append(("jump", lambda figure: _jump(figure, by_seed(results, "jump_few"))))
+    if by_seed(results, "jump_known"):
+        painted.append(("jump", lambda figure: _jump(figure, by_seed(results, "jump_known"))))
     finite = [r for r in results if r["run"].startswith("finite") and r["steps"]]
     if finite:
         painted.append(("gradients", lambda figure: _gradients(figure, finite)))
@@ -68,6 +68,7 @@ def _jump(figure: Figure, seeds: Mapping[int, Result]) -> None:
         for a in range(T)
     ]
     best = [min(mean[a][b] for a in range(T)) for b in range(T)]
+    middle = (1 + max(mean[a][b] / best[b] for a in range(T) for b in range(T))) / 2
     axes = figure.subplots()
     image = axes.imshow(
         [[mean[a][b] / best[b] for b in range(T)] for a in range(T)],
@@ -76,8 +77,10 @@ def _jump(figure: Figure, seeds: Mapping[int, Result]) -> None:
     )
     for a in range(T):
         for b in range(T):
-            axes.text(b + 1, a + 1, f"{mean[a][b]:.3f}", ha="center", va="center", fontsize=8)
-    axes.set(xlabel="true frame", ylabel="frame that was asked for")
+            ink = "white" if mean[a][b] / best[b] > middle else "black"
+            axes.text(b + 1, a + 1, f"{mean[a][b]:.3f}", ha="center", va="center", color=ink)
+    frames = range(1, T + 1)
+    axes.set(xticks=frames, yticks=frames, xlabel="true frame", ylabel="frame that was asked for")
     figure.colorbar(image, label="error over the smallest of its column")
 
 

@@ -59,7 +59,7 @@ def _memory(results: Sequence[Result]) -> list[str]:
 
 
 def _jump(results: Sequence[Result]) -> list[str]:
-    return [line for run in ("jump", "jump_few") for line in _jump_of(results, run)]
+    return [line for run in ("jump", "jump_known", "jump_few") for line in _jump_of(results, run)]
 
 
 def _jump_of(results: Sequence[Result], run: str) -> list[str]:

@@ -25,6 +25,7 @@ from trainers.hope.losses import Batch, lost
 from trainers.hope.model import Predictor
 from trainers.hope.observed import memory_metrics
 from trainers.hope.trainer import build
+from trainers.protocol import NonFinite
 
 SPECS = Path(__file__).parents[2] / "specs"
 WIDTH, DEPTH, CONTEXT = 384, 6, 7
@@ -53,8 +54,11 @@ def main() -> None:
     for offset in (0.0, 2.0, 4.0):
         model, batch = _predictor(memories={"alpha_offset": offset}), _batch()
         print(f"{offset:12}  {_retention(model, batch):9.3f}  {_leak(model, batch):.1e}")
-    norms = ", ".join(f"{norm:.1e}" for norm in _first_norms("p2_as_documented"))
-    print(f"p2_as_documented, profile laptop, norm of the gradient in its first steps: {norms}")
+    print(
+        "p2_as_documented, profile laptop, with fewer blocks: norm of the gradient in its first steps"
+    )
+    for blocks in range(2, DEPTH + 1):
+        print(f"{blocks}  {_first_norms('p2_as_documented', 'H' * blocks)}")
 
 
 def _settings(pattern: str, **fields: object) -> HopeModel:
@@ -111,9 +115,12 @@ def _leak(model: Predictor, batch: Batch) -> float:
     return float((model(first, states, target=tau).features - fresh).norm() / fresh.norm())
 
 
-def _first_norms(run: str) -> list[float]:
-    """Before the clip, of three training steps on two blocks."""
-    settings = load(SPECS / "hope_fixed.yaml", profile="laptop").spec.runs[run].trainer
+def _first_norms(run: str, pattern: str) -> str:
+    """Before the clip, of three training steps; or what was not finite."""
+    changed = (f"{run}.trainer.model.pattern={pattern}",)
+    settings = (
+        load(SPECS / "hope_fixed.yaml", profile="laptop", sets=changed).spec.runs[run].trainer
+    )
     assert isinstance(settings, HopeTrainer) and settings.continual is not None
     with TemporaryDirectory() as cache:
         source = clips.load(
@@ -124,7 +131,10 @@ def _first_norms(run: str) -> list[float]:
             held_out=settings.continual.held_out,
         )
         trainer = build(settings, source, device=torch.device("cpu"))
-        return [trainer.advance()["train/grad_norm"] for _ in range(3)]
+        try:
+            return ", ".join(f"{trainer.advance()['train/grad_norm']:.1e}" for _ in range(3))
+        except NonFinite as error:
+            return f"{error}"
 
 
 if __name__ == "__main__":

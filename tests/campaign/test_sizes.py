@@ -46,7 +46,7 @@ def _hope(**trainer: Any) -> dict[str, Any]:
     return {"trainer": given, "resources": {"gpus": 0, "cpus": 1}}
 
 
-PROTOCOL = {"tasks": ["a"], "base_epochs": 2, "task_epochs": 1, "held_out": 20}
+PROTOCOL = {"tasks": ["scaling"], "base_epochs": 2, "task_epochs": 1, "held_out": 20}
 
 
 def test_a_protocol_has_the_steps_of_all_its_phases() -> None:

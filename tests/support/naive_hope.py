@@ -91,7 +91,7 @@ class NaiveMemories(nn.Module):
         outs, aux = [], x.new_zeros(())
         for chunk in x.split(tokens, dim=1):
             k, v = self.read("M_k", state, chunk), self.read("M_v", state, chunk)
-            eta = self.settings.eta_scale * nnf.softplus(self.read("M_eta", state, chunk))
+            eta = self.settings.eta_scale_of("H") * nnf.softplus(self.read("M_eta", state, chunk))
             alpha = torch.sigmoid(self.read("M_alpha", state, chunk) + self.settings.alpha_offset)
             o = self.read("M_memory", state, self.W_q(chunk))
             outs.append(self.W_o(o))

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from specs.trainer_hope import HopeModel
 from trainers.hope.attention import LN_EPS, FrameAttention, Mlp, Sight
 from trainers.hope.cms import Cms
-from trainers.hope.memory import MemoryState, WriteRecord
+from trainers.hope.memory import MemoryState
 from trainers.hope.mixing import SpatialMixing
 from trainers.hope.titan import CONDITIONING, SelfModifying
 from trainers.hope.united import OneMemory
+from trainers.hope.writing import WriteRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +144,7 @@ class UBlock(nn.Module):
             frame_tokens=how.frame_tokens,
             writes=how.writes,
             keep_state=how.keep_state,
+            auxiliary=how.auxiliary,
         )
         x = x + _branch(passed.out, how, 1)
         added = self.cms(self.norm3(x), frame_tokens=how.frame_tokens, first_frame=how.first_frame)

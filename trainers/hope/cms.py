@@ -58,8 +58,3 @@ def _run(level: nn.Module, y: Tensor, added: Tensor | None, frames: slice) -> Te
         added = torch.zeros_like(y, dtype=own.dtype)
     added[:, frames] += own
     return added
-
-
-def runs_on(period: int, frames: int, first_frame: int = 0) -> list[int]:
-    """The frames, counted from the start of the clip, on which a level of ``period`` runs."""
-    return [t for t in range(first_frame, first_frame + frames) if t % period == 0]

@@ -35,7 +35,10 @@ def draws_of(
 ) -> Draws:
     """Of batch ``number`` of a training step; drawn on the CPU, so that they are the same on every device."""
     source = generator(settings.seed, step, Purpose.TAU, index=number)
-    tau = draw_tau(samples, settings.context, settings.losses.jump_last, source)
+    last = (
+        settings.losses.jump_last if settings.losses.jump > 0 else 1
+    )  # nothing jumps: any frame will do
+    tau = draw_tau(samples, settings.context, last, source)
     return Draws(
         tau=tau.to(device, non_blocking=True), drops=_drops(settings, samples, step, number, device)
     )

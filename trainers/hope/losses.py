@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from specs.trainer_hope import Losses
-from trainers.hope.memory import WriteRecord
 from trainers.hope.model import Clips, Predictor, States
+from trainers.hope.writing import WriteRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,11 @@ class Drops:
 
 @dataclass(frozen=True, kw_only=True)
 class Lost:
-    """``total`` () carries the graph; ``parts`` are detached scalars by the names of the metrics."""
+    """``total`` () carries the graph; ``parts`` are detached scalars by the names of the metrics.
+
+    ``records``: by block, of the writes of the teacher pass that its own later frames read. So they are as many
+    whatever becomes of the last state.
+    """
 
     total: Tensor
     parts: Mapping[str, Tensor]
@@ -81,7 +85,7 @@ def lost(
         )
         parts["loss/teacher"] = distance(model, passed.features, batch.features[:, 1:])
         total = total + settings.teacher * parts["loss/teacher"]
-        aux, records = aux + passed.aux, passed.records
+        aux, records = aux + passed.aux, _before_the_last(passed.records, settings)
         states = None if settings.isolate_state else passed.states
     if settings.rollout > 0:
         parts["loss/rollout"] = rollout_loss(model, batch, settings, drops.rollout)
@@ -101,13 +105,27 @@ def lost(
     return Lost(total=total, parts=detached, records=records)
 
 
+def _before_the_last(
+    records: tuple[tuple[WriteRecord, ...], ...], settings: Losses
+) -> tuple[tuple[WriteRecord, ...], ...]:
+    """Without the write of the last chunk, which there is only where the state is handed on."""
+    return records if settings.isolate_state else tuple(of_block[:-1] for of_block in records)
+
+
 def at(features: Tensor, tau: Tensor) -> Tensor:
     """Frame tau of each sample: (B, P, F)."""
     return features[torch.arange(len(tau), device=tau.device), tau]
 
 
 def draw_tau(samples: int, context: int, last: int, generator: torch.Generator) -> Tensor:
-    """Targets drawn uniformly from the last ``last`` frames, (B,) long in context + 1 - last .. context."""
+    """Targets drawn uniformly from the last ``last`` frames, (B,) long in context + 1 - last .. context.
+
+    Raises ValueError where these are not frames 1 .. context.
+    """
+    if not 1 <= last <= context:
+        raise ValueError(
+            f"targets from the last {last} frames of {context}: allowed: 1 .. {context}"
+        )
     return torch.randint(context + 1 - last, context + 1, (samples,), generator=generator)
 
 
@@ -130,6 +148,8 @@ def roll(
 ) -> Tensor:
     """Predictions of frames ``context`` .. ``frames``, (B, frames - context + 1, P, F).
 
+    The last prediction writes nothing: no frame reads it.
+
     Without attention the model is recurrent: its memories carry all that it knows of earlier frames, so each
     frame is passed once. With attention every prediction passes all frames again.
     """
@@ -140,7 +160,7 @@ def roll(
 def _recurrent(
     model: Predictor, batch: Batch, context: int, frames: int, drop: Tensor | None
 ) -> Tensor:
-    passed = model(batch.inputs().first(context), keep_state=True, drop=drop)
+    passed = model(batch.inputs().first(context), keep_state=context < frames, drop=drop)
     predicted = [passed.features[:, -1:]]
     for frame in range(context, frames):
         one = Clips(
@@ -148,7 +168,8 @@ def _recurrent(
             actions=batch.actions[:, frame : frame + 1],
             states=batch.states[:, frame : frame + 1],
         )
-        passed = model(one, passed.states, first_frame=frame, keep_state=True, drop=drop)
+        goes_on = frame + 1 < frames
+        passed = model(one, passed.states, first_frame=frame, keep_state=goes_on, drop=drop)
         predicted.append(passed.features)
     return torch.cat(predicted, dim=1)
 

@@ -17,8 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from specs.trainer_hope import HopeModel
 from trainers.hope.attention import LN_EPS, Sight, sight
 from trainers.hope.blocks import BLOCKS, BlockOut, Pass, kept
-from trainers.hope.memory import MemoryState, WriteRecord
+from trainers.hope.memory import MemoryState
 from trainers.hope.titan import CONDITIONING
+from trainers.hope.writing import WriteRecord
 
 CONDITION_WIDTH = 2
 """Components of an action, and of a state."""
@@ -28,6 +29,9 @@ EXTRA_TIMES = 2
 
 ATTENDING = "TU"
 """Letters of blocks with attention."""
+
+REMEMBERING = "HU"
+"""Letters of blocks with memories."""
 
 States = tuple[MemoryState | None, ...]
 

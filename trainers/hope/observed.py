@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from trainers.hope.memory import WriteRecord
+from trainers.hope.writing import WriteRecord
 
 
 def memory_metrics(

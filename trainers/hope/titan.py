@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from specs.trainer_hope import Memories, Preconditioner
-from trainers.hope import memory
-from trainers.hope.memory import MemoryState, Norms, Write, WriteRecord
+from trainers.hope import memory, writing
+from trainers.hope.memory import MemoryState, Norms
+from trainers.hope.writing import Write, WriteRecord
 
 NAMES = ("M_k", "M_v", "M_eta", "M_alpha", "M_memory")
 MEMORY = 4
@@ -38,7 +39,10 @@ class MemoryParameters(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Passed:
-    """What a pass over a sequence gives. ``aux``: the auxiliary loss, summed over chunks, a scalar."""
+    """What a pass over a sequence gives. ``aux``: the auxiliary loss, summed over chunks, a scalar.
+
+    ``records``: of the writes that are read later, in this pass or by who is handed the state.
+    """
 
     out: Tensor  # (B, N, D)
     state: MemoryState
@@ -108,8 +112,7 @@ class SelfModifying(nn.Module):
         """
         state = self.begin(len(x)) if state is None else state
         norms = self.norms()
-        counted = self._counted(x, frame_tokens)
-        size = self._chunk_tokens(x.shape[1], frame_tokens)
+        size = chunk_tokens(self.settings, x.shape[1], frame_tokens)
         # contiguous once, or every product of a chunk would copy its tokens
         chunks, queries = (
             [t.contiguous() for t in y.split(size, 1)] for y in (x, self._queries(x))
@@ -117,20 +120,20 @@ class SelfModifying(nn.Module):
         outs, records, auxes = [], [], []
         for at, (chunk, q) in enumerate(zip(chunks, queries, strict=True)):
             goes_on = keep_state or at + 1 < len(chunks)
-            cut = memory.cuts(self.settings, state.writes + 1)
+            cut = writing.cuts(self.settings, state.writes + 1)
             needs = Needs(
                 keys=auxiliary,
                 rates=writes and goes_on and not cut,
                 write=writes and (goes_on or auxiliary),
                 goes_on=goes_on,
             )
+            counted = counted_tokens(self.settings, chunk, frame_tokens)
             done = self.chunk(state.uncounted(), norms, chunk, q, counted, needs)
             outs.append(done.o)
-            if done.record is not None:
-                records.append(done.record)
             if done.aux is not None:
                 auxes.append(done.aux)
-            if done.state is not None:
+            if done.state is not None and done.record is not None:
+                records.append(done.record)
                 state = replace(done.state, writes=state.writes + 1)
         aux = torch.stack(auxes).sum() if auxes else x.new_zeros(())
         out = self.W_o(torch.cat(outs, dim=1))
@@ -155,23 +158,14 @@ class SelfModifying(nn.Module):
         if needs.write:
             after, low = after.take(which), low.take(which)
             given = self._write_of(low, norms.take(which), seen, counted)
-            after, record = memory.written(after, given, self.settings, low, cut=not needs.rates)
+            after, record = writing.written(after, given, self.settings, low, cut=not needs.rates)
         aux = None
         if needs.keys:
             read = after if len(which) == 1 and needs.write else after.take((MEMORY,))
-            aux = self._auxiliary(read.detached(), norms.take((MEMORY,)), seen)
+            assert seen.k is not None and seen.v is not None
+            aux = writing.auxiliary(read, norms.take((MEMORY,)), seen.k, seen.v)
         state_out = after if needs.goes_on and needs.write else None
         return Done(o=seen.o, state=state_out, record=record, aux=aux)
-
-    def _chunk_tokens(self, tokens: int, frame_tokens: int) -> int:
-        return self.settings.chunk_frames * frame_tokens or tokens
-
-    def _counted(self, x: Tensor, frame_tokens: int) -> Tensor | None:
-        if not self.settings.skip_conditioning:
-            return None
-        tokens = self._chunk_tokens(x.shape[1], frame_tokens)
-        place = torch.arange(tokens, device=x.device) % frame_tokens
-        return (place >= CONDITIONING).to(x.dtype)
 
     def _queries(self, x: Tensor) -> Tensor:
         q = self.W_q(x)
@@ -206,7 +200,7 @@ class SelfModifying(nn.Module):
 
     def _rates(self, eta: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         return (
-            self.settings.eta_scale * nnf.softplus(eta),
+            self.settings.eta_scale_of("H") * nnf.softplus(eta),
             torch.sigmoid(alpha + self.settings.alpha_offset),
         )
 
@@ -214,28 +208,31 @@ class SelfModifying(nn.Module):
         self, state: MemoryState, norms: Norms, seen: _Seen, counted: Tensor | None
     ) -> Write:
         assert seen.k is not None and seen.v is not None and seen.rates is not None
-        v = memory.rows(seen.v.detach(), len(state.W1))
-        with torch.no_grad():
-            fitted = memory.fit(state, v)
-            target = norms(fitted) if self.settings.target_norm else fitted
-        s = memory.surprise(seen.v, seen.o)
-        return Write(
+        eta, alpha = seen.rates
+        return writing.driven(
+            state,
+            norms,
+            self.settings,
             k=seen.k,
-            target=target,
-            surprise=s,
-            eta=seen.rates[0],
-            alpha=seen.rates[1],
-            mask=(s > self.settings.surprise_threshold).to(s.dtype),
+            v=seen.v,
+            o=seen.o,
+            eta=eta,
+            alpha=alpha,
             counted=counted,
         )
 
-    def _auxiliary(self, state: MemoryState, norms: Norms, seen: _Seen) -> Tensor:
-        """mse(r, sg v) + mse(sg r, v), r what the memory of ``state``, held fixed, now reads at k."""
-        assert seen.k is not None and seen.v is not None
-        keys = memory.rows(seen.k, len(state.W1))
-        (r,) = memory.read_each(memory.lowered(state), norms, keys)
-        r = r.reshape(seen.v.shape)
-        return nnf.mse_loss(r, seen.v.detach()) + nnf.mse_loss(r.detach(), seen.v)
+
+def chunk_tokens(settings: Memories, tokens: int, frame_tokens: int) -> int:
+    """Of each chunk but the last, which may be shorter, of a sequence of so many ``tokens``."""
+    return settings.chunk_frames * frame_tokens or tokens
+
+
+def counted_tokens(settings: Memories, chunk: Tensor, frame_tokens: int) -> Tensor | None:
+    """(n,) 1 for the patches of a chunk (B, n, D), 0 for action and state; None where all tokens count."""
+    if not settings.skip_conditioning:
+        return None
+    place = torch.arange(chunk.shape[1], device=chunk.device) % frame_tokens
+    return (place >= CONDITIONING).to(chunk.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

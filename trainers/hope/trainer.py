@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,31 +10,25 @@ from torch import Tensor
 
 from specs.trainer_hope import HopeTrainer
 from trainers.draws import generator
-from trainers.finite import culprits, first_bad
-from trainers.hope import gradients, judge, snapshots
+from trainers.hope import gradients, snapshots
+from trainers.hope.blame import refuse_non_finite
 from trainers.hope.compute.compiled import compile_
-from trainers.hope.compute.step import autocast, step_for
+from trainers.hope.compute.step import step_for
 from trainers.hope.continual import protocol, replay
 from trainers.hope.continual.course import Course
 from trainers.hope.continual.protocol import Phase
 from trainers.hope.draws import Purpose, draws_of
+from trainers.hope.examiner import Examiner
 from trainers.hope.feed import ClipSource, Feed
 from trainers.hope.groups import sizes
 from trainers.hope.init import initialise
-from trainers.hope.losses import Batch, lost
 from trainers.hope.model import Predictor
-from trainers.hope.observed import memory_metrics
 from trainers.hope.optim.levels import HeldLevels
 from trainers.hope.optim.optimisers import Optimisers, optimisers
 from trainers.hope.schedule import factor
 from trainers.host import to_host
-from trainers.protocol import Evidence, NonFinite, Snapshot
+from trainers.protocol import Evidence, Snapshot
 from trainers.snapshots import check_entries, check_identity
-
-NAMED = 3
-"""Tensors that a message names: one bad number spoils most of them within a step."""
-
-NONE_TO_BLAME = "every tensor looked at is finite: it overflowed in a sum"
 
 
 def build(settings: HopeTrainer, source: ClipSource, *, device: torch.device) -> HopeTraining:
@@ -56,6 +50,9 @@ class HopeTraining:
         self._phases = protocol.plan(settings, clips)
         self._model = self._new_model()
         self._batch_gradient = step_for(self._model, settings, device)
+        self._examiner = Examiner(
+            model=self._model, feed=self._feed, settings=settings, device=device
+        )
         self._course = Course(settings)
         self._kept: dict[str, tuple[int, ...]] = {}
         self._step = 0
@@ -155,7 +152,7 @@ class HopeTraining:
         present = gradients.present(self._model)
         norms = gradients.norms(present, len(self._model.blocks))
         measured = to_host({**found, **norms.metrics(), "train/grad_norm": norms.total})
-        self._refuse_non_finite(measured, present)
+        refuse_non_finite(measured, self._step + 1, self._model, present)
         clip, norm = self._settings.optimizer.clip, measured["train/grad_norm"]
         clipped = min(1.0, clip / norm) if norm > 0 else 1.0
         lr = phase.lr * factor(place.at, phase.steps, self._settings.optimizer)
@@ -195,21 +192,6 @@ class HopeTraining:
                 sums[name] = sums[name] + value / parts if name in sums else value / parts
         return sums
 
-    def _refuse_non_finite(
-        self, measured: Mapping[str, float], present: Mapping[str, Tensor]
-    ) -> None:
-        bad = first_bad({k: v for k, v in measured.items() if k != "grad/block_ratio"})
-        if bad is None:
-            return
-        whose = [
-            *self._model.named_parameters(),
-            *((f"the gradient of {name}", gradient) for name, gradient in present.items()),
-        ]
-        raise NonFinite(
-            f"{bad} is {measured[bad]} in training step {self._step + 1}: {_blamed(whose)}",
-            measured,
-        )
-
     # ------------------------------------------------------------ measuring
 
     def evaluate(self) -> Mapping[str, float]:
@@ -221,15 +203,8 @@ class HopeTraining:
 
     def _validation(self) -> Mapping[str, float]:
         if self._evaluated is None or self._evaluated[0] != self._step:
-            batches = self._feed.validation(self._phase_done().tasks)
-            errors = judge.mean_over(batches, self._worth)
-            named = to_host({f"val/{name}": value for name, value in errors.items()})
-            self._evaluated = self._step, named
+            self._evaluated = self._step, self._examiner.validation(self._phase_done().tasks)
         return self._evaluated[1]
-
-    def _worth(self, batch: Batch) -> judge.Errors:
-        with autocast(self._settings, self._device):
-            return judge.validation(self._model, batch, self._settings.losses)
 
     def _phase_done(self) -> Phase:
         """The phase of the newest step; before any, the first."""
@@ -239,39 +214,16 @@ class HopeTraining:
         """The errors of the phase that has just ended on every task; judged once, then known."""
         done = protocol.ended(self._phases, self._step)
         if self._course.rows < done:
-            self._course.add({mode: self._held_out(mode == "on") for mode in self._course.modes})
+            self._course.add(self._examiner.held_out())
         return self._course.metrics(whole=done == len(self._phases))
-
-    def _held_out(self, writes: bool) -> dict[str, list[float]]:
-        def judged(batch: Batch) -> judge.Errors:
-            with autocast(self._settings, self._device):
-                return judge.held_out(self._model, batch, self._settings.losses, writes=writes)
-
-        rows: dict[str, list[float]] = {}
-        for task in protocol.tasks_of(self._settings):
-            for name, value in to_host(judge.mean_over(self._feed.held_out(task), judged)).items():
-                rows.setdefault(name, []).append(value)
-        return rows
 
     def evidence(self) -> Evidence:
         """Finiteness, the gradient on validation clips by block, the validation errors."""
         finite = self._finite()
         if not finite:
             return Evidence(finite=False, metrics={})
-        return Evidence(finite=True, metrics={**self._gradient_seen(), **self._validation()})
-
-    def _gradient_seen(self) -> dict[str, float]:
-        """Of one batch of validation clips, without a branch left out."""
-        batch = self._feed.validation(self._phase_done().tasks)[0]
-        losses, named = self._settings.losses, dict(self._model.named_parameters())
-        tau = judge.targets(batch, losses)[-1]
-        with autocast(self._settings, self._device):
-            result = lost(self._model, batch, losses, tau)
-        found = torch.autograd.grad(result.total, list(named.values()), allow_unused=True)
-        present = {n: g for n, g in zip(named, found, strict=True) if g is not None}
-        norms = gradients.norms(present, len(self._model.blocks)).metrics()
-        wanted = {name: norms[name] for name in ("grad/block_ratio", "grad/non_finite")}
-        return to_host({**wanted, **memory_metrics(self._model.blocks, result.records)})
+        gradient = self._examiner.gradient(self._phase_done().tasks)
+        return Evidence(finite=True, metrics={**gradient, **self._validation()})
 
     def _finite(self) -> bool:
         state: Sequence[Tensor] = [
@@ -342,12 +294,3 @@ class HopeTraining:
 
     def _training(self) -> dict[str, Any]:
         return snapshots.training(self._settings, self._phases)
-
-
-def _blamed(named: Iterable[tuple[str, Tensor]]) -> str:
-    """The first tensors that are not finite, and how many more there are."""
-    found = culprits(named)
-    if not found:
-        return NONE_TO_BLAME
-    more = len(found) - NAMED
-    return "; ".join(found[:NAMED]) + (f"; and {more} more tensors" if more > 0 else "")

@@ -45,3 +45,14 @@ def test_the_groups_of_the_first_shipped_run_have_the_documented_sizes(
         "projections": 2_572_672,
         "total": 41_572_480,
     }
+
+
+def test_what_phase_5_adds_to_phase_4_is_mixing_and_embeddings(
+    sizes: dict[str, dict[str, int]],
+) -> None:
+    """In each of five blocks two matrices of 258 x 258 and a layer norm; two tables of nine rows."""
+    mixing, layer_norm, embeddings = 133_128, 2 * 384, 6_912
+    before, after = sizes["p4"], sizes["p5"]
+    added = {group: after[group] - before[group] for group in after}
+    assert added["projections"] == added["total"] == 5 * (mixing + layer_norm) + embeddings
+    assert added["titan"] == added["cms"] == added["attention"] == 0

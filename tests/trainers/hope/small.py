@@ -127,7 +127,13 @@ def trainer(**more: Any) -> HopeTrainer:
     given: dict[str, Any] = {
         "kind": "hope",
         "model": settings().model_dump(mode="json"),
-        "data": {"grid": list(GRID), "feature_width": FEATURES, "frames": CONTEXT + 1},
+        "data": {
+            "kind": "clips",
+            "path": "toy",
+            "grid": list(GRID),
+            "feature_width": FEATURES,
+            "frames": CONTEXT + 1,
+        },
         "losses": {"jump_last": 2, "rollout_frames": CONTEXT},
         "optimizer": {"lr": 1e-2, "start_lr": 1e-3},
         "context": CONTEXT,

@@ -50,11 +50,34 @@ def test_frozen_memories_change_a_jump_only_if_it_begins_with_what_was_written(
     assert not torch.equal(found["last"], found["last_frozen"])
 
 
+@pytest.mark.parametrize(
+    ("pattern", "isolate", "jumps"), [("HH", True, 2), ("HH", False, 4), ("TT", True, 2)]
+)
+def test_a_jump_that_writes_cannot_change_is_made_once(
+    pattern: str, isolate: bool, jumps: int
+) -> None:
+    model, losses = predictor(pattern=pattern), LOSSES.model_copy(update={"isolate_state": isolate})
+    made: list[object] = []
+    handle = model.register_forward_pre_hook(
+        lambda _module, _given, named: made.append(named.get("target")), with_kwargs=True
+    )
+    found = judge.held_out(model, small.batch(), losses, ["on", "off"])
+    handle.remove()
+    assert sum(target is not None for target in made) == jumps
+    assert torch.equal(found["on"]["error"], found["off"]["error"]) is isolate
+
+
+def test_only_the_modes_that_are_asked_for_are_judged() -> None:
+    for modes in (["on"], ["off"], ["on", "off"]):
+        assert list(judge.held_out(predictor(), small.batch(), LOSSES, modes)) == modes
+
+
 def test_nothing_judged_leaves_a_gradient() -> None:
     model = predictor()
     found = judge.validation(model, small.batch(), LOSSES)
-    found |= judge.held_out(model, small.batch(), LOSSES, writes=True)
-    assert not any(value.requires_grad for value in found.values())
+    held = judge.held_out(model, small.batch(), LOSSES, ["on", "off"])
+    values = [*found.values(), *held["on"].values(), *held["off"].values()]
+    assert not any(value.requires_grad for value in values)
 
 
 def test_every_clip_counts_the_same_whatever_its_batch() -> None:
@@ -74,7 +97,7 @@ def test_every_clip_counts_the_same_whatever_its_batch() -> None:
 def test_where_nothing_jumps_the_teacher_pass_is_the_error() -> None:
     losses = Losses(jump=0.0)
     model, batch = predictor(), small.batch()
-    found = judge.held_out(model, batch, losses, writes=True)
+    found = judge.held_out(model, batch, losses, ["on"])["on"]
     torch.testing.assert_close(found["error"], judge.validation(model, batch, losses)["teacher"])
 
 

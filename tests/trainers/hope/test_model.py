@@ -33,8 +33,13 @@ def changed(clips: Clips, frame: int) -> Clips:
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("scope", ["shared", "per_sample"])
-def test_a_prediction_depends_on_no_later_frame_or_action(pattern: str, scope: str) -> None:
-    model = predictor(pattern=pattern, memories={"scope": scope}, spatial_mixing=True)
+@pytest.mark.parametrize("chunk", [1, 2, 3, 0])
+def test_a_prediction_depends_on_no_later_frame_or_action(
+    pattern: str, scope: str, chunk: int
+) -> None:
+    """Nor does it where a later frame lies in the same chunk: a chunk is read before it is written."""
+    memories = {"scope": scope, "chunk_frames": chunk}
+    model = predictor(pattern=pattern, memories=memories, spatial_mixing=True)
     clips = small.batch().inputs()
     seen = model(clips).features
     for frame in range(1, small.CONTEXT):

@@ -123,7 +123,7 @@ def pictures(
 
 def pucks_of(settings: PuckData, task: str, clips: Indices, table: Table) -> Pucks:
     """The parameters of clips of a task."""
-    return draw(settings.seed, task, clips, table, ranges_with(settings.friction))
+    return draw(settings.seed, task, clips, table, ranges_with(settings.ranges.given()))
 
 
 def _scene(pucks: Pucks, table: Table, frames: int, device: torch.device, *, stills: bool) -> Scene:
@@ -185,7 +185,7 @@ def identity(settings: PuckData, task: str, count: int) -> str:
             for name in ("grid", "feature_width", "frames", "feature_std", "seed")
         },
         # named only where they are used: clips made before there was a choice are known as before
-        **({"friction": settings.friction} if settings.friction is not None else {}),
+        **({"ranges": ranges} if (ranges := settings.ranges.given()) else {}),
         **({"stills": True} if settings.stills else {}),
     }
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()

@@ -113,11 +113,9 @@ def units(seed: int, task: str, clips: Sequence[int] | NDArray[np.int64]) -> Arr
     return (np.array(words, np.uint64).reshape(len(words), _UNITS) >> np.uint64(11)) * 2.0**-53
 
 
-def ranges_with(friction: tuple[float, float] | None) -> Mapping[str, Range]:
-    """`RANGES`, of another base range of friction if one is given."""
-    if friction is None:
-        return RANGES
-    return {**RANGES, "friction": replace(RANGES["friction"], base=friction)}
+def ranges_with(given: Mapping[str, tuple[float, float]]) -> Mapping[str, Range]:
+    """`RANGES`, of other base ranges where they are given. Raises KeyError for a quantity that is none of them."""
+    return {**RANGES, **{name: replace(RANGES[name], base=given[name]) for name in given}}
 
 
 def draw(

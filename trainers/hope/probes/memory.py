@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from trainers.hope.compute.step import autocast
 from trainers.hope.losses import Batch
-from trainers.hope.memory import MemoryState, WriteRecord
+from trainers.hope.memory import MemoryState
 from trainers.hope.probes import Say
 from trainers.hope.probes.opened import Opened
+from trainers.hope.writing import WriteRecord
 
 STANDARD_ERRORS = 2.0
 """A difference counts from so many standard errors on."""

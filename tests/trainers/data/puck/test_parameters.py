@@ -93,12 +93,31 @@ def test_numbers_are_spread_evenly_over_the_unit_interval() -> None:
     assert abs(u.mean() - 0.5) < 5 / np.sqrt(12 * u.size)
 
 
-def test_a_given_range_of_friction_is_that_of_base_and_changes_nothing_else() -> None:
-    given, usual = (draw(0, "base", range(200), TABLE, ranges_with(f)) for f in ((0.3, 0.5), None))
-    assert 0.3 <= given.friction.min() < 0.35 < 0.45 < given.friction.max() <= 0.5
-    assert differing(given, usual) == {"friction"}
-    icy = draw(0, "dissipation", range(20), TABLE, ranges_with((0.3, 0.5)))
-    assert icy.friction.max() < 0.01
+@pytest.mark.parametrize(
+    ("name", "given", "changes"),
+    [
+        ("friction", (0.3, 0.5), {"friction"}),
+        ("density", (2.0, 3.0), {"mass"}),
+        ("spin", (9.0, 9.5), {"spin"}),
+        ("strike", (0.1, 0.2), {"impulse"}),
+        ("curve", (0.2, 0.3), {"curve"}),
+    ],
+)
+def test_a_given_range_is_that_of_base_and_changes_nothing_else(
+    name: str, given: tuple[float, float], changes: set[str]
+) -> None:
+    theirs, usual = (
+        draw(0, "base", range(200), TABLE, ranges_with(r)) for r in ({name: given}, {})
+    )
+    assert differing(theirs, usual) == changes
+    shift = RANGES[name].shift
+    shifted = [draw(0, shift, range(20), TABLE, ranges_with(r)) for r in ({name: given}, {})]
+    assert differing(*shifted) == set()
+
+
+def test_what_is_drawn_lies_in_the_given_range() -> None:
+    friction = draw(0, "base", range(200), TABLE, ranges_with({"friction": (0.3, 0.5)})).friction
+    assert 0.3 <= friction.min() < 0.35 < 0.45 < friction.max() <= 0.5
 
 
 def test_an_unknown_task_is_refused() -> None:

@@ -59,6 +59,9 @@ def gap(
 def put_gaps(rows: Sequence[GapRow]) -> None:
     """As a table of all tasks together, then one of the percent closed task by task."""
     put_grid(_COLUMNS, [_row(row) for row in rows])
+    judged = [row for row in rows if not row.bound]
+    if not judged:
+        return
     tasks = [Column(title=task.upper(), right=True) for task in rows[0].gap_by_task]
     put()
     put("gap closed, task by task")
@@ -66,8 +69,7 @@ def put_gaps(rows: Sequence[GapRow]) -> None:
         [*_COLUMNS[:2], *tasks],
         [
             Row(cells=(*_names(row), *(Cell(text=_percent(p)) for p in row.gap_by_task.values())))
-            for row in rows
-            if not row.bound
+            for row in judged
         ],
     )
 

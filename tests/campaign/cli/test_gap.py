@@ -76,6 +76,13 @@ def test_the_table_has_all_tasks_together_and_each_alone(cli: Cli, tmp_path: Pat
     assert alone.split()[:4] == ["c/p1", "on", "2.2", "%"]
 
 
+def test_bounds_alone_have_no_table_of_tasks(cli: Cli, tmp_path: Path) -> None:
+    filled(tmp_path, **documented())
+    out = cli("gap", "vit", "--lower", "vit", "--upper", "joint").out
+    assert "lower bound" in out
+    assert "task by task" not in out
+
+
 def test_each_mode_that_all_were_judged_in_has_its_rows(cli: Cli, tmp_path: Path) -> None:
     both = {
         "vit": measured(LOWER) | measured(LOWER, "off"),

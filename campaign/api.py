@@ -14,7 +14,6 @@ long as there are verbs. Errors are CampaignError and SpecErrors: the message sa
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from campaign import asking, control, misconfigured
 from campaign.details import RunDetails, details_of, log_of
-from campaign.errors import NotFound, TimedOut, UiDown, WrongState
+from campaign.errors import NotFound, UiDown, WrongState
 from campaign.follower import Follower
 from campaign.home import Home
 from campaign.naming import RunName
@@ -261,13 +260,10 @@ class Client:
 
     def wait(self, campaign: str, timeout: float | None = None) -> list[RunRow]:
         """The runs of a campaign once all are done; raises TimedOut after ``timeout`` seconds."""
-        until = None if timeout is None else time.monotonic() + timeout
         runs: list[RunRow] = []
         with self.follow(campaign) as follower:
-            for seen in follower.changes():
+            for seen in follower.changes(timeout):
                 runs = runs if seen is None else list(seen.runs)
-                if until is not None and time.monotonic() > until:
-                    raise TimedOut(f"{campaign} is not done after {timeout:g} s; its runs go on")
         return runs
 
     def misconfigured(self) -> list[str]:
@@ -363,6 +359,10 @@ class Client:
             )
         except FileNotFoundError as error:
             raise NotFound(str(error)) from error
+        except NotADirectoryError as error:
+            raise NotFound(
+                f"{directory} is no directory: give a home, a campaign, a run or an attempt"
+            ) from error
         except AnotherRuns as error:
             raise WrongState(
                 f"{error}; what it has published is to be seen with\n  campaign ui"
@@ -411,7 +411,7 @@ class Client:
     # ------------------------------------------------------------ inside
 
     def _stop(self, runs: Sequence[str], *, kill: bool, reason: str) -> list[str]:
-        names = [self.find_run(run) for run in runs]
+        names = list(dict.fromkeys(self.find_run(run) for run in runs))
         payload = asking.stop_of(names, self.runs(), kill=kill, reason=reason)
         return self._ask("stop", payload).split("; ")
 

@@ -70,7 +70,7 @@ def stop_of(
     done = [name for name in names if status[name].status == "done"]
     if done and len(done) == len(names):
         how = ", ".join(f"{c}/{r} is done already: {status[c, r].result}" for c, r in done)
-        raise WrongState(how)
+        raise WrongState(f"{how}\n  campaign show {'/'.join(done[0])}")
     return {"runs": names, "kill": kill, "by": "user", "reason": reason}
 
 
@@ -111,7 +111,9 @@ def lift_of(device: str, quarantined: Sequence[str]) -> dict[str, Any]:
     found = [name for name in quarantined if name.lower().startswith(device.lower())]
     if len(found) != 1:
         there = ", ".join(quarantined) or "no device"
-        raise NotFound(f"{device} is not one device in quarantine; in quarantine: {there}")
+        raise NotFound(
+            f"{device!r} is not one device in quarantine; in quarantine: {there}\n  campaign gpus"
+        )
     return {"device": found[0]}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO
 
 from campaign.launching import allowed_env
 
@@ -24,14 +26,23 @@ def environment(threads: int, more: Mapping[str, str] = NO_GPU) -> dict[str, str
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bytes]:
-    """Exit code and stdout. The child's stdin is a pipe that ends with this process."""
+    """Exit code and stdout."""
+    with answering(argv, environment) as (child, stdout):
+        out = stdout.read()
+        return child.wait(), out
+
+
+@contextmanager
+def answering(
+    argv: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """A child and its stdout, while it answers. Its stdin is a pipe that ends with this process."""
     with subprocess.Popen(
         argv, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         try:
-            out = child.stdout.read()
-            return child.wait(), out
+            yield child, child.stdout
         except BaseException:  # Ctrl-C above all: whatever it is, the child goes first
             child.terminate()
             try:
@@ -39,3 +50,8 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> tuple[int, bytes
             except subprocess.TimeoutExpired:
                 child.kill()
             raise
+
+
+def ending(code: int) -> str:
+    """How a child ended, for a sentence: ``signal 9``, ``exit code 1``."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -6,22 +6,17 @@ Writing them needs torch, so it happens in a child with the environment of a tra
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from campaign import children
 from campaign.errors import CampaignError, ExitCode, NotFound, WrongState
-from campaign.launching import allowed_env
 from campaign.probing import Place
 
 DATA_SET = "friction"
 """The whole data set: base and every shift."""
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-_PATIENCE = 5.0
 
 
 class BadClipOrder(CampaignError):
@@ -98,23 +93,12 @@ def write(
     BadClipOrder, NotFound, WrongState, ClipsFailed.
     """
     order = {**asdict(ask), "device": at.device, "threads": threads}
-    environment = {
-        **allowed_env(dict(os.environ)),
-        **dict.fromkeys(_THREADS, str(threads)),
-        **at.environment,
-    }
-    argv = [
-        sys.executable,
-        "-P",
-        "-E",
-        "-m",
-        f"trainers.data.{_WORK[type(ask)]}",
-        json.dumps(order),
-    ]
-    code, answer = _run(argv, environment, progress)
+    module = f"trainers.data.{_WORK[type(ask)]}"
+    argv = [sys.executable, "-P", "-E", "-m", module, json.dumps(order)]
+    code, answer = _run(argv, children.environment(threads, at.environment), progress)
     if answer is None:
-        said = f"signal {-code}" if code < 0 else f"exit code {code}"
-        raise ClipsFailed(f"clips could not be written ({said}); the last words are above")
+        ended = children.ending(code)
+        raise ClipsFailed(f"clips could not be written ({ended}); the last words are above")
     if "error" in answer:
         raise _ERRORS.get(answer["error"], WrongState)(answer["message"])
     return tuple(Made(**row) for row in answer["data"])
@@ -123,24 +107,13 @@ def write(
 def _run(
     argv: list[str], environment: Mapping[str, str], progress: Progress
 ) -> tuple[int, dict[str, Any] | None]:
-    """Exit code and answer. The child's stdin is a pipe that ends with this process."""
+    """Exit code and answer."""
     answer: dict[str, Any] | None = None
-    with subprocess.Popen(
-        argv, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        try:
-            for line in child.stdout:
-                said = json.loads(line)
-                if "at" in said:
-                    progress(said["task"], said["at"], said["of"])
-                else:
-                    answer = said
-            return child.wait(), answer
-        except BaseException:  # Ctrl-C above all: whatever it is, the child goes first
-            child.terminate()
-            try:
-                child.wait(_PATIENCE)
-            except subprocess.TimeoutExpired:
-                child.kill()
-            raise
+    with children.answering(argv, environment) as (child, stdout):
+        for line in stdout:
+            said = json.loads(line)
+            if "at" in said:
+                progress(said["task"], said["at"], said["of"])
+            else:
+                answer = said
+        return child.wait(), answer

@@ -72,7 +72,7 @@ def _rows(code: int, out: bytes) -> list[dict[str, Any]]:
     try:
         answer = json.loads(out)
     except ValueError:
-        said = f"signal {-code}" if code < 0 else f"exit code {code}"
+        said = children.ending(code)
         raise NotCounted(
             f"parameters could not be counted ({said}); the last words are above"
         ) from None

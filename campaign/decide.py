@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from campaign import events as e
 from campaign import starts
-from campaign.decision import NOTHING, Decision, merged, who
+from campaign.decision import NOTHING, Decision, alerted, merged, who
 from campaign.dependents import keep_for_dependents
-from campaign.hosting import RULE, host_lost, host_seen
+from campaign.hosting import host_lost, host_seen
 from campaign.hosts.port import Order, OrderAction
 from campaign.moves import AttemptFact, RunFact, move_attempt, move_run
 from campaign.observed import attempt_after
@@ -25,7 +25,6 @@ from campaign.orders import (
 from campaign.reaping import reap, reap_again, reap_failed
 from campaign.records import (
     SCRATCH,
-    Alert,
     AnyRecord,
     Attempt,
     AttemptId,
@@ -105,17 +104,7 @@ def _refused(event: e.RequestRefused, now: float) -> Decision:
     """Told to whoever asked (as the answer), in the event log, and as an alert."""
     what = f"{event.kind} of {event.campaign}" if event.campaign else event.kind
     reason = f"refused: request {event.request} ({what}): {event.reason}"
-    alert = Alert(
-        campaign=event.campaign,
-        run="",
-        attempt=0,
-        key=f"request:{event.request}",
-        at=now,
-        rule=RULE,
-        action="alert",
-        reason=reason,
-    )
-    return Decision(records=(alert,), notes=(reason,))
+    return alerted(f"request:{event.request}", reason, now, campaign=event.campaign)
 
 
 def _stop(state: State, run_id: RunId, event: e.StopRequested, now: float) -> Decision:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from campaign.orders import AnyOrder
-from campaign.records import AnyRecord, RunId
+from campaign.records import Alert, AnyRecord, RunId
 from campaign.state import State
 
 
@@ -35,6 +35,25 @@ def merged(decisions: Iterable[Decision]) -> Decision:
         orders += decision.orders
         notes += decision.notes
     return Decision(records=records, orders=orders, notes=notes)
+
+
+CONTROLLER = "controller"
+"""The name in the place of a rule's, where the controller itself has something to tell."""
+
+
+def alerted(key: str, reason: str, now: float, *, campaign: str = "") -> Decision:
+    """An alert of the controller itself, and the same words in the event log."""
+    alert = Alert(
+        campaign=campaign,
+        run="",
+        attempt=0,
+        key=key,
+        at=now,
+        rule=CONTROLLER,
+        action="alert",
+        reason=reason,
+    )
+    return Decision(records=(alert,), notes=(reason,))
 
 
 def who(run: RunId) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from campaign.errors import TimedOut
 from campaign.following import Snapshot
 from campaign.views import Reader
 
@@ -32,11 +33,20 @@ class Follower:
         self._version = version
         return self._reader.snapshot(self._campaign)
 
-    def changes(self) -> Iterator[Snapshot | None]:
-        """A look about ten times a second, until every run is done; that look is the last."""
+    def changes(self, timeout: float | None = None) -> Iterator[Snapshot | None]:
+        """A look about ten times a second, until every run is done; that look is the last.
+
+        Raises TimedOut after ``timeout`` seconds, but for a campaign that is done by then.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
         while True:
             seen = self.look()
             yield seen
             if seen is not None and seen.done:
                 return
+            if until is not None and time.monotonic() >= until:
+                raise TimedOut(
+                    f"{self._campaign} is not done after {timeout:g} s; its runs go on\n"
+                    f"  campaign ls {self._campaign}"
+                )
             time.sleep(LOOK_EVERY)

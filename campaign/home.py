@@ -31,7 +31,12 @@ class Home:
 
     def check(self) -> None:
         """Raises BadHome where something else is in its place, or in that of a directory above it."""
-        there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        try:
+            there = next(path for path in (self.root, *self.root.parents) if path.exists())
+        except OSError as error:  # a name that is too long, a directory that may not be entered
+            raise BadHome(
+                f"{self.root} cannot be used: {error.strerror}; choose another with --home"
+            ) from error
         if not there.is_dir():
             raise BadHome(f"{there} is no directory; choose another with --home")
 

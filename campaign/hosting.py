@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from campaign import events as e
-from campaign.decision import NOTHING, Decision
+from campaign.decision import NOTHING, Decision, alerted
 from campaign.gpus.etiquette import look_at_host
-from campaign.records import Alert, AnyRecord, HostRecord, HostSights
+from campaign.records import AnyRecord, HostRecord, HostSights
 from campaign.schedule import ours_on
 from campaign.state import State
-
-RULE = "controller"
-"""The rule named in alerts that no rule of a campaign raised."""
 
 
 def host_seen(state: State, event: e.HostSeen, now: float) -> Decision:
@@ -41,17 +38,7 @@ def _configuration(before: HostRecord | None, event: e.HostSeen, now: float) -> 
     if not broken:
         return Decision(notes=(f"host {host}: its configuration can be read again",))
     reason = f"host {host}: nothing starts there until this is mended: {'; '.join(broken)}"
-    alert = Alert(
-        campaign="",
-        run="",
-        attempt=0,
-        key=f"configuration:{host}:{now:.3f}",
-        at=now,
-        rule=RULE,
-        action="alert",
-        reason=reason,
-    )
-    return Decision(records=(alert,), notes=(reason,))
+    return alerted(f"configuration:{host}:{now:.3f}", reason, now)
 
 
 def host_lost(state: State, event: e.HostLost) -> Decision:

@@ -29,7 +29,6 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
 }
 HOPE = ("nan", "memory", "jump")
 """Probes of HOPE checkpoints; the others are of EP."""
-PICTURES = ("spectrum", "relax", "adaptive-eps", "gradient", *HOPE)
 FORMATS = ("png", "svg", "pdf")
 MODELS = ("parameters", "average", "both")
 METHODS = ("blocks", "rightmost", "arnoldi")
@@ -61,7 +60,7 @@ def check(
     if "method" in options:
         _one_of("--method", str(options["method"]), METHODS)
     if plot is not None:
-        _check_plot(name, plot, replace=replace)
+        _check_plot(plot, replace=replace)
 
 
 def _one_of(what: str, word: str, known: Mapping[str, Any] | tuple[str, ...]) -> None:
@@ -78,11 +77,7 @@ def _not_of(name: str, option: str) -> str:
     return f"the probe {name} has no option {option}; {whose}\n  {name} has: {own}"
 
 
-def _check_plot(name: str, plot: Path, *, replace: bool) -> None:
-    if name not in PICTURES:
-        raise BadProbe(
-            f"--plot: there is no picture of {name}; there are of: {', '.join(PICTURES)}"
-        )
+def _check_plot(plot: Path, *, replace: bool) -> None:
     if plot.suffix.lower().removeprefix(".") not in FORMATS:
         raise BadProbe(f"--plot {plot}: the name must end in .{', .'.join(FORMATS)}")
     if not plot.absolute().parent.is_dir():

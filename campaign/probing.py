@@ -186,7 +186,7 @@ def _answer(name: str, code: int, out: bytes) -> Probed:
     try:
         answer = json.loads(out)
     except ValueError:
-        said = f"signal {-code}" if code < 0 else f"exit code {code}"
+        said = children.ending(code)
         raise ProbeFailed(
             f"the probe {name} ended without an answer ({said}); its last words are above"
         ) from None

@@ -51,7 +51,7 @@ def after(run: Run, ending: Ending, *, said_so: bool = False) -> Retry | GiveUp:
         limit = policy.losses
         if run.losses >= limit:
             return GiveUp(
-                why=f"lost or not startable {run.losses + 1} times (retry.losses {limit})"
+                why=f"lost or not startable {_times(run.losses + 1)} (retry.losses {limit})"
             )
         return Retry(
             wait=_back_off(policy.wait, run.losses),
@@ -61,12 +61,16 @@ def after(run: Run, ending: Ending, *, said_so: bool = False) -> Retry | GiveUp:
     if ending.failure_class is not None and ending.failure_class in _DETERMINISTIC:
         return GiveUp(why=_DETERMINISTIC[ending.failure_class])
     if run.crashes >= policy.crashes:
-        return GiveUp(why=f"crashed {run.crashes + 1} times (retry.crashes {policy.crashes})")
+        return GiveUp(why=f"crashed {_times(run.crashes + 1)} (retry.crashes {policy.crashes})")
     return Retry(
         wait=_back_off(policy.wait, run.crashes),
         counts_as="crashes",
         from_scratch=policy.from_scratch,
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _back_off(first: float, before: int) -> float:

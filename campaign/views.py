@@ -225,9 +225,10 @@ class Reader:
         """(campaign, run) that is meant: both None for everything. Raises NotFound."""
         if text is None:
             return None, None
-        if any(row.name == text for row in self.campaigns()):
+        campaigns = [row.name for row in self.campaigns()]
+        if text in campaigns:
             return text, None
-        return self.find_run(text)
+        return naming.find_run(text, self.names(), campaigns=campaigns)
 
     # ------------------------------------------------------------ inside
 

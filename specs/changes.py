@@ -11,7 +11,7 @@ from specs.errors import Place, SpecError, SpecErrors, at
 from specs.explain import Finding, models_in
 from specs.paths import BadPath, put, split_path
 from specs.run import AnyTrainer, RunSpec
-from specs.slips import findings_of
+from specs.slips import mended
 from specs.structure import STRUCTURES
 from specs.tree import Entry, Items, Table, plain, table_of, tree_of
 
@@ -84,10 +84,16 @@ def _is_of(model: type[BaseModel], kind: str) -> bool:
 
 def read_run(entry: Entry) -> tuple[RunSpec | None, list[Finding]]:
     """A merged run as its model, or what is wrong with it."""
+    spec, findings, _ = read_mended(entry)
+    return spec, findings
+
+
+def read_mended(entry: Entry) -> tuple[RunSpec | None, list[Finding], Entry]:
+    """Likewise, and the run with its misspelt fields and kinds put right."""
     try:
-        return RunSpec.model_validate(plain(entry.value)), []
+        return RunSpec.model_validate(plain(entry.value)), [], entry
     except ValidationError as error:
-        return None, findings_of(error, RunSpec, entry)
+        return None, *mended(error, RunSpec, entry)
 
 
 def check_rollbacks(entry: Entry) -> list[Finding]:

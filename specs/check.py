@@ -13,7 +13,7 @@ from specs.errors import Place, SpecError, at, did_you_mean, one_of, show
 from specs.run import RunSpec
 from specs.structure import differing
 from specs.tree import Items, Leaf, Table
-from specs.watch import USUAL_RATIO, USUAL_SPECTRUM
+from specs.watch import USUAL_RATIO, USUAL_SPECTRUM, Action, Certify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,50 +109,94 @@ def check_metrics(
 ) -> tuple[list[tuple[str, SpecError]], list[tuple[str, SpecError]]]:
     """Rules and certificates on metrics that are never measured: errors, and doubts.
 
-    Both come with the run. A trainer that declares no metric of its own gives a doubt only.
+    Both come with the run. A trainer that declares no metric of its own gives a doubt only, and so does
+    the certificate's usual metric where the run does not name it.
     """
     errors: list[tuple[str, SpecError]] = []
     doubts: list[tuple[str, SpecError]] = []
     for name, known in measured.items():
-        for metric, place in _watched(runs[name]):
-            if any(fnmatchcase(metric, pattern) for pattern in known.metrics):
+        for needed in _needed(runs[name]):
+            if any(fnmatchcase(needed.metric, pattern) for pattern in known.metrics):
                 continue
-            (errors if known.complete else doubts).append((name, _unmeasured(metric, place, known)))
+            refused = known.complete and not needed.meant
+            (errors if refused else doubts).append((name, _unmeasured(needed, known)))
     return errors, doubts
 
 
 _USUAL = {"spectrum": USUAL_SPECTRUM, "gradient": USUAL_RATIO}
 
 
-def _watched(run: Table) -> Iterator[tuple[str, Place]]:
+@dataclass(frozen=True, kw_only=True)
+class _Needed:
+    """A metric that a run is judged by, and where that was said.
+
+    ``meant``: not named, but what stands for it where nothing is written. ``silent``: what comes of it
+    if the metric never comes.
+    """
+
+    metric: str
+    place: Place
+    silent: str
+    meant: str = ""
+
+
+_NO_RULE = "it is judged once the trainer writes it; if it does not, an alert says so"
+_NO_CERTIFICATE = "no checkpoint is certified unless the trainer writes it"
+_NO_BAND = "no checkpoint is certified unless its evidence holds it; if none does, an alert says so"
+
+
+def _needed(run: Table) -> Iterator[_Needed]:
     """Every metric that the rules and the certificate of a run name, or mean without naming it."""
     rules = run.get("watch")
-    holders = (
-        [rule for rule in rules.items if isinstance(rule, Table)]
-        if isinstance(rules, Items)
-        else []
-    )
-    for holder in [*holders, run.table("certify")]:
-        leaf = holder.get("metric")
-        if isinstance(leaf, Leaf) and isinstance(leaf.value, str):
-            yield leaf.value, leaf.place
-        elif leaf is None and (usual := _USUAL.get(holder.text("rule") or "")) is not None:
-            yield usual, holder.place
+    items = rules.items if isinstance(rules, Items) else ()
+    tables = [rule for rule in items if isinstance(rule, Table)]
+    for rule in tables:
+        yield from _of_rule(rule)
+    yield from _of_certificate(run, tables)
     for metric, band in run.table("certify", "bands").entries.items():
-        yield metric, band.key
+        yield _Needed(metric=metric, place=band.key, silent=_NO_BAND)
 
 
-def _unmeasured(metric: str, place: Place, known: Measured) -> SpecError:
-    if known.complete:
-        return at(
-            place,
-            got=f"the metric {show(metric)}, which the {known.kind} trainer does not declare",
-            allowed=one_of(known.metrics, metric),
-            hint=did_you_mean(metric, known.metrics),
-        )
-    return at(
-        place,
-        got=f"the metric {show(metric)}, but the {known.kind} trainer declares none",
-        allowed="it is judged once the trainer writes it; if it does not, an alert says so",
-        hint="list what the program writes in trainer.metrics.declared",
-    )
+def _of_rule(rule: Table) -> Iterator[_Needed]:
+    leaf = rule.get("metric")
+    if isinstance(leaf, Leaf) and isinstance(leaf.value, str):
+        yield _Needed(metric=leaf.value, place=leaf.place, silent=_NO_RULE)
+    elif leaf is None and (usual := _USUAL.get(rule.text("rule") or "")) is not None:
+        yield _Needed(metric=usual, place=rule.place, silent=_NO_RULE)
+
+
+def _of_certificate(run: Table, rules: Sequence[Table]) -> Iterator[_Needed]:
+    """Its metric. Where it is not named it counts only if somebody asks for certificates."""
+    section = run.entries.get("certify")
+    leaf = run.table("certify").get("metric")
+    if isinstance(leaf, Leaf) and isinstance(leaf.value, str):
+        yield _Needed(metric=leaf.value, place=leaf.place, silent=_NO_CERTIFICATE)
+    if leaf is not None:
+        return
+    usual: str = Certify.model_fields["metric"].default
+    if section is not None and run.table("certify").entries:
+        meant = f"name it in `certify.metric`, which is {usual} where it is not written"
+        yield _Needed(metric=usual, place=section.key, silent=_NO_CERTIFICATE, meant=meant)
+        return
+    for rule in rules:
+        action = rule.get("action")
+        if isinstance(action, Leaf) and action.value == Action.ROLLBACK.value:
+            meant = (
+                f"a rollback needs certificates: name their metric in `certify.metric`, "
+                f"which is {usual} where it is not written"
+            )
+            yield _Needed(metric=usual, place=action.place, silent=_NO_CERTIFICATE, meant=meant)
+
+
+def _unmeasured(needed: _Needed, known: Measured) -> SpecError:
+    metric = show(needed.metric)
+    if not known.complete:
+        what = "list what the program writes in trainer.metrics.declared"
+        got = f"the metric {metric}, but the {known.kind} trainer declares none"
+        hint = f"{needed.meant}; {what}" if needed.meant else what
+        return at(needed.place, got=got, allowed=needed.silent, hint=hint)
+    got = f"the metric {metric}, which the {known.kind} trainer does not declare"
+    if needed.meant:
+        return at(needed.place, got=got, allowed=needed.silent, hint=needed.meant)
+    allowed, hint = one_of(known.metrics, needed.metric), did_you_mean(needed.metric, known.metrics)
+    return at(needed.place, got=got, allowed=allowed, hint=hint)

@@ -172,7 +172,7 @@ def show(value: object) -> str:
     if isinstance(value, str):
         return repr(value) if len(value) <= _LONGEST else f"{value[: _LONGEST - 3]!r}..."
     if isinstance(value, dict):
-        return "a map"
+        return "a map" if value else "an empty map"
     if isinstance(value, (list, tuple)):
         if any(isinstance(item, (dict, list, tuple)) for item in value):
             return "a list"

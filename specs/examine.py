@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from specs.changes import check_rollbacks, read_run
+from specs.changes import check_rollbacks, read_mended
 from specs.check import Measured, check_metrics, check_shapes, check_starts
 from specs.errors import SpecError, at, did_you_mean, gather, one_of, show
 from specs.explain import Finding
@@ -70,12 +70,12 @@ def examine(
     merged, misplaced = apply_overrides(merged, layer, overrides)
     merged = {name: absolute(run, base) for name, run in merged.items()}
     entries = {name: Entry(key=written[name][0], value=run) for name, run in merged.items()}
-    specs, found = _read_runs(entries)
-    unmeasured, doubts = check_metrics(merged, _measured(merged))
+    specs, found, mended = _read_runs(entries)
+    unmeasured, doubts = check_metrics(mended, _measured(mended))
     values = [(run, finding.error) for run, finding in found if not finding.of_model]
     whole = [(run, finding.error) for run, finding in found if finding.of_model]
     campaign = tree.text("campaign")
-    starts = [*check_starts(campaign, merged), *check_shapes(campaign, merged, specs)]
+    starts = [*check_starts(campaign, mended), *check_shapes(campaign, merged, specs)]
     return Examined(
         specs=specs,
         runs=merged,
@@ -167,15 +167,19 @@ def _expanded(path: Path) -> Path:
 
 def _read_runs(
     entries: Mapping[str, Entry],
-) -> tuple[dict[str, RunSpec], list[tuple[str, Finding]]]:
+) -> tuple[dict[str, RunSpec], list[tuple[str, Finding]], dict[str, Table]]:
+    """The runs that are right, what is wrong with the others, and all as they are meant."""
     specs: dict[str, RunSpec] = {}
     found: list[tuple[str, Finding]] = []
+    meant: dict[str, Table] = {}
     for name, entry in entries.items():
-        spec, findings = read_run(entry)
+        spec, findings, mended = read_mended(entry)
         if spec is not None:
             specs[name] = spec
-        found += [(name, finding) for finding in (*findings, *check_rollbacks(entry))]
-    return specs, found
+        if isinstance(mended.value, Table):
+            meant[name] = mended.value
+        found += [(name, finding) for finding in (*findings, *check_rollbacks(mended))]
+    return specs, found, meant
 
 
 def _measured(runs: Mapping[str, Table]) -> dict[str, Measured]:

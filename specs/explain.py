@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
@@ -142,8 +142,8 @@ def _finding(detail: ErrorDetails, spot: Spot) -> Finding:
         )
     if last == "[key]":
         return _found(spot.key, got=show(spot.key.path[-1]), allowed=_sentence(detail))
-    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return _tag_finding(detail, spot)
+    if field := discriminator(detail):
+        return _tag_finding(field, spot)
     if detail["type"] == "value_error" and isinstance(spot.node, Table):
         return _model_finding(detail, spot.key, spot.node)
     allowed = _sentence(detail)
@@ -157,34 +157,44 @@ def _finding(detail: ErrorDetails, spot: Spot) -> Finding:
 
 def _missing(field: str, spot: Spot) -> Finding:
     hint = ""
-    if isinstance(spot.node, Table):
-        slip = closest(field, [key for key in spot.node.entries if key not in spot.fields])
-        hint = f"is `{slip}` meant to be `{field}`?" if slip else ""
+    if isinstance(spot.node, Table) and (slip := slip_of(field, spot.node, spot.fields)):
+        hint = f"is `{slip}` meant to be `{field}`?"
     return _found(
         spot.key, got=f"no `{field}`", allowed=f"`{field}` is required", hint=hint, of_model=True
     )
 
 
-def _tag_finding(detail: ErrorDetails, spot: Spot) -> Finding:
+def slip_of(field: str, table: Table, known: Sequence[str]) -> str | None:
+    """The unknown field of a section that is perhaps meant to be ``field``."""
+    return closest(field, [key for key in table.entries if key not in known])
+
+
+def discriminator(detail: ErrorDetails) -> str | None:
+    """The field by which the models of a union are told apart, where that is what is wrong."""
+    if detail["type"] not in ("union_tag_invalid", "union_tag_not_found"):
+        return None
+    return str(detail["ctx"]["discriminator"]).strip("'")
+
+
+def _tag_finding(field: str, spot: Spot) -> Finding:
     """The field that tells the members of a union apart has an unknown value, or is missing."""
-    context = detail.get("ctx", {})
-    field = str(context["discriminator"]).strip("'")
-    kinds = [kind for model in spot.models for kind in _kinds(model, field)]
+    known = [kind for model in spot.models for kind in kinds(model, field)]
     written = spot.node.entries.get(field) if isinstance(spot.node, Table) else None
     if written is None:
         missing = _missing(field, spot)
-        allowed = f"{missing.error.allowed}; it {one_of(kinds)}"
+        allowed = f"{missing.error.allowed}; it {one_of(known)}"
         return replace(missing, error=replace(missing.error, allowed=allowed))
     value = plain(written.value)
     return _found(
         written.value.place,
         got=show(value),
-        allowed=one_of(kinds, value),
-        hint=did_you_mean(value, kinds),
+        allowed=one_of(known, value),
+        hint=did_you_mean(value, known),
     )
 
 
-def _kinds(model: type[BaseModel], field: str) -> tuple[str, ...]:
+def kinds(model: type[BaseModel], field: str) -> tuple[str, ...]:
+    """The values of ``field`` by which a union knows the model."""
     info = model.model_fields.get(field)
     return get_args(info.annotation) if info is not None else ()
 

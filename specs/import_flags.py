@@ -147,16 +147,22 @@ def _phases(draft: _Draft, given: Mapping[str, Given], chosen: str, points: Valu
     if used in given:
         draft.put("trainer.adjoint.max_steps", given[used].text, given[used])
     if unused in given:
-        path = "the plain path, --holo 0" if unused == "T2" else "the path with --holo 2 and more"
-        draft.notes.append(
-            f"{given[unused].written}: it belongs to {path}, which is not taken here"
-        )
+        _unused_steps(draft, given[unused])
     if "adj_gate" not in given:
         draft.put(
             "trainer.adjoint.gate",
             _NO_GATE,
             remark="its gradient was used however badly the adjoint had converged",
         )
+
+
+def _unused_steps(draft: _Draft, flag: Given) -> None:
+    """Steps of the path that is not taken: a remark, unless no path could take them."""
+    if isinstance(flag.value, int) and flag.value < 1:
+        draft.blame(flag.written, got=show(flag.value), allowed="must be at least 1")
+        return
+    path = "the plain path, --holo 0" if flag.name == "T2" else "the path with --holo 2 and more"
+    draft.notes.append(f"{flag.written}: it belongs to {path}, which is not taken here")
 
 
 def _others(draft: _Draft, given: Mapping[str, Given]) -> None:
@@ -172,6 +178,7 @@ def _others(draft: _Draft, given: Mapping[str, Given]) -> None:
             draft.put(path, text, given[name])
     if "qknorm" not in given:
         draft.put("trainer.qk_norm", "false", remark="no --qknorm")
+    draft.put("trainer.hinge.ratio", "0", remark="it had no hinge")
     for name in ("tf32", "ckpt"):
         if name in given:
             draft.notes.append(f"{given[name].written}: left out. {FLAGS[name].remark}")

@@ -82,7 +82,10 @@ def load_text(
             errors += _wrong_in_profile(tree, other)
     if errors or file is None:
         raise SpecErrors(errors)
-    doubts = [f"{doubt.location}: got {doubt.got}; {doubt.hint}" for doubt in examined.doubts]
+    doubts = [
+        f"{doubt.location}: got {doubt.got}; {doubt.allowed}; {doubt.hint}"
+        for doubt in examined.doubts
+    ]
     if profiles and chosen is None:
         doubts.append(f"{name}: no profile is chosen, so none of {', '.join(profiles)} holds")
     return Loaded(

@@ -13,6 +13,9 @@ from specs.errors import did_you_mean, one_of
 from specs.merge import rule_name_of
 from specs.tree import Entry, Items, Leaf, Node, Table
 
+_LISTS = ("watch",)
+"""What is a list of maps: below it no map is made."""
+
 
 class BadPath(ValueError):
     """A path that leads nowhere: what was got, what is allowed and what may have been meant."""
@@ -43,6 +46,12 @@ def put(tree: Table, parts: tuple[str, ...], new: Entry) -> Table:
         return tree.having(name, new)
     old = tree.entries.get(name)
     if old is None or (isinstance(old.value, Leaf) and old.value.value is None):
+        if name in _LISTS:
+            raise BadPath(
+                got=f"`{rest[0]}` in `{name}`",
+                allowed=f"`{name}` has no entries",
+                hint=f"give it whole: {name}=[{{...}}]",
+            )
         old = Entry(key=new.key, value=Table(place=new.key))
     return tree.having(name, Entry(key=old.key, value=_put_below(old.value, name, rest, new)))
 

@@ -28,6 +28,7 @@ from watchers.certify import (
 from watchers.findings import Finding, Kind, of_end, of_standing, of_verdict
 from watchers.rules import judge, metrics_of
 from watchers.unheard import Unheard, at_end, expect, hear
+from watchers.unproved import MANY_CHECKPOINTS, missing_evidence, readable
 from watchers.verdict import Decision, Moment, Phase, Verdict
 from watchers.window import Window
 
@@ -42,7 +43,7 @@ class Judgement:
     ``phases``: of every rule about curves, by name; ``alarms``: all so far, those that go on have no
     end. ``pending``: step of an evaluation whose step may still get lines; ``evaluations``: the
     newest ones that are settled. ``stopped_by``: the rule whose verdict ended the attempt.
-    ``unheard``: the rules whose metric no line has brought.
+    ``unheard``: the rules, and the certificate, whose metric no line has brought.
     """
 
     rules: tuple[Rule, ...]
@@ -89,7 +90,7 @@ def begin(
         window=Window(keep=frozenset(judged | {certify.metric} | set(certify.bands))),
         checkpoints=gone,
         stopped_by=stopped_by,
-        unheard=expect(rules, impatient=impatient),
+        unheard=expect(rules, certify, impatient=impatient),
     )
 
 
@@ -131,7 +132,10 @@ def take_checkpoints(judgement: Judgement, seen: Iterable[Checkpoint]) -> Step:
         news[checkpoint.step] = judged
         if judged.standing is not before:
             findings.append(of_standing(certify, judged))
-    return replace(judgement, checkpoints={**judgement.checkpoints, **news}), findings
+    after = replace(judgement, checkpoints={**judgement.checkpoints, **news})
+    if judgement.unheard.impatient and len(_proofs(judgement)) < MANY_CHECKPOINTS:
+        findings += _unproved(after, fewest=MANY_CHECKPOINTS)
+    return after, findings
 
 
 def take_silence(judgement: Judgement, moment: Moment) -> Step:
@@ -156,8 +160,19 @@ def finish(judgement: Judgement, *, succeeded: bool = False) -> Step:
     judgement, found = _spread(judgement, now=math.inf)
     window = judgement.window
     missing = at_end(judgement.unheard, window, succeeded=succeeded)
+    missing += _unproved(judgement, fewest=1 if succeeded else MANY_CHECKPOINTS)
     end = of_end(points=window.points, last_step=window.step)
     return judgement, [*findings, *found, *missing, end]
+
+
+def _proofs(judgement: Judgement) -> list[Checkpoint]:
+    return readable(judged.checkpoint for judged in judgement.checkpoints.values())
+
+
+def _unproved(judgement: Judgement, *, fewest: int) -> list[Finding]:
+    """Alerts on bands, once there are so many checkpoints with evidence that could have kept them."""
+    proofs = _proofs(judgement)
+    return missing_evidence(judgement.certify, proofs) if len(proofs) >= fewest else []
 
 
 def _concerns(rule: Rule, window: Window) -> bool:

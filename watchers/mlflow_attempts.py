@@ -118,18 +118,29 @@ def _record(path: Path) -> Mapping[str, Any] | None:
         return None
 
 
+def started_facts(attempt: Found) -> Mapping[str, Any]:
+    """What the trainer said of itself when it started; empty where it did not get so far."""
+    event = _last_event(attempt.files.events, "started") or {}
+    facts = event.get("facts")
+    return facts if isinstance(facts, dict) else {}
+
+
 def _last_failure(path: Path) -> Mapping[str, Any] | None:
+    return _last_event(path, "failed")
+
+
+def _last_event(path: Path, name: str) -> Mapping[str, Any] | None:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
-    failures = [line for line in complete_lines(data) if b'"failed"' in line]
-    for line in reversed(failures):
+    likely = [line for line in complete_lines(data) if b'"%s"' % name.encode() in line]
+    for line in reversed(likely):
         try:
             event = json.loads(line)
         except ValueError:  # torn by a crash
             continue
-        if isinstance(event, dict) and event.get("event") == "failed":
+        if isinstance(event, dict) and event.get("event") == name:
             return event
     return None
 

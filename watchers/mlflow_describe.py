@@ -69,6 +69,15 @@ def end_tags(ending: Ending) -> dict[str, str]:
     )
 
 
+def size_tags(facts: Mapping[str, Any]) -> dict[str, str]:
+    """``parameters``, and ``parameters.<group>`` where the trainer says them by group with a ``total``."""
+    found = facts.get("parameters")
+    if not isinstance(found, Mapping):
+        return _texts({"parameters": found})
+    groups = {f"parameters.{name}": count for name, count in found.items() if name != "total"}
+    return _texts({"parameters": found.get("total"), **groups})
+
+
 def _start(attempt: Described) -> str:
     start = attempt.start
     if start.attempt is None:

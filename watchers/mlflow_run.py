@@ -13,9 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specs.files import MetricLine
-from watchers.mlflow_attempts import Found, last_time, left_by, start_time
+from watchers.mlflow_attempts import Found, last_time, left_by, start_time, started_facts
 from watchers.mlflow_cursor import Entry, Ledger
-from watchers.mlflow_describe import KEY_TAG, PARENT_TAG, end_tags, params_of, start_tags
+from watchers.mlflow_describe import (
+    KEY_TAG,
+    PARENT_TAG,
+    end_tags,
+    params_of,
+    size_tags,
+    start_tags,
+)
 from watchers.mlflow_lineage import Described, Ended, Source, ended, sources, unknown_ancestor
 from watchers.mlflow_names import long_name_tags
 from watchers.mlflow_port import NewRun, NotActive, Point, Refused, Target, points_of
@@ -178,7 +185,8 @@ class RunWriter:
     # ------------------------------------------------------------ the end
 
     def _finish(self, attempt: Found, entry: Entry, how: Ended) -> None:
-        self.target.set_tags(entry.run_id, end_tags(how.ending))
+        sizes = size_tags(started_facts(attempt))  # not known before the trainer has said them
+        self.target.set_tags(entry.run_id, {**end_tags(how.ending), **sizes})
         known = None if how.ended_at is None else round(how.ended_at * 1000)
         end_time = known if known is not None else last_time(attempt) or start_time(attempt)
         self.target.end(entry.run_id, how.status, end_time)

@@ -27,12 +27,20 @@ HOSTS = "127.0.0.1:*,localhost:*"
 def main() -> int:
     settings = json.loads(sys.stdin.readline())
     _end_with(settings["parent"])
-    listener = socket.create_server(("127.0.0.1", settings["port"]))
+    listener = _listen(settings["port"])
     port = listener.getsockname()[1]
     print(json.dumps({"port": port}), flush=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads that pipe any more
     _serve(listener, Guard(_application(settings["uri"]), token=settings["token"], port=port))
     return 0
+
+
+def _listen(port: int) -> socket.socket:
+    """A socket on loopback; the last line of the log says why there is none."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        sys.exit(f"port {port} of 127.0.0.1 cannot be used: {os.strerror(error.errno or 0)}")
 
 
 def _end_with(parent: int) -> None:

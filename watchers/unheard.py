@@ -1,6 +1,6 @@
-"""Rules whose metric no line has brought: without a word of this their silence would look like health.
+"""Rules, and a certificate, whose metric no line has brought: their silence would look like health.
 
-Pure. A rule is told of once in an attempt: early, where a program may write anything and so a slip in
+Pure. Each is told of once in an attempt: early, where a program may write anything and so a slip in
 the name is likely; else at the end.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from specs.errors import did_you_mean
 from specs.files import MetricLine
-from specs.watch import Rule, Silence, rule_name
+from specs.watch import Action, Certify, Rule, Silence, rule_name
 from watchers.findings import Finding, Kind
 from watchers.verdict import Decision
 from watchers.window import Window
@@ -24,14 +24,27 @@ _NAMES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unheard:
-    """``rules``: all that need lines; ``waiting``: of these, whose metric has not come and that nobody
-    was told of; ``lines``: those so far with a metric of the training itself. ``impatient``: no metric
-    is declared, so rules are missed before the attempt ends.
+class Listener:
+    """What judges by lines: a rule, or the certificate.
+
+    ``metric``: the one without which it judges nothing; None where any line will do.
     """
 
-    rules: tuple[Rule, ...] = ()
-    waiting: tuple[Rule, ...] = ()
+    name: str
+    metric: str | None
+    after_step: int = 0
+    certificate: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unheard:
+    """``listeners``: all that need lines; ``waiting``: of these, whose metric has not come and that
+    nobody was told of; ``lines``: those so far with a metric of the training itself. ``impatient``: no
+    metric is declared, so they are missed before the attempt ends.
+    """
+
+    listeners: tuple[Listener, ...] = ()
+    waiting: tuple[Listener, ...] = ()
     lines: int = 0
     impatient: bool = False
 
@@ -45,11 +58,22 @@ def listens_to(rule: Rule) -> str | None:
     return metric
 
 
-def expect(rules: Iterable[Rule], *, impatient: bool) -> Unheard:
+def expect(rules: Iterable[Rule], certify: Certify, *, impatient: bool) -> Unheard:
     """Before the first line."""
-    needing = tuple(rule for rule in rules if not isinstance(rule, Silence))
-    waiting = tuple(rule for rule in needing if listens_to(rule) is not None)
-    return Unheard(rules=needing, waiting=waiting, impatient=impatient)
+    rules = tuple(rules)
+    needing = [
+        Listener(
+            name=rule_name(rule),
+            metric=listens_to(rule),
+            after_step=getattr(rule, "after_step", 0),
+        )
+        for rule in rules
+        if not isinstance(rule, Silence)
+    ]
+    if _wants_certificates(rules, certify):
+        needing.append(Listener(name="certify", metric=certify.metric, certificate=True))
+    waiting = tuple(listener for listener in needing if listener.metric is not None)
+    return Unheard(listeners=tuple(needing), waiting=waiting, impatient=impatient)
 
 
 def hear(unheard: Unheard, line: MetricLine, window: Window) -> Told:
@@ -61,8 +85,8 @@ def hear(unheard: Unheard, line: MetricLine, window: Window) -> Told:
         return unheard, []
     silent = _silent(unheard, window)
     missed = _missed(unheard, silent, window)
-    left = tuple(rule for rule in silent if rule not in missed)
-    alerts = [_of_rule(rule, unheard, window, "watches nothing so far") for rule in missed]
+    left = tuple(listener for listener in silent if listener not in missed)
+    alerts = [_of_one(listener, unheard, window, so_far=True) for listener in missed]
     return replace(unheard, waiting=left), alerts
 
 
@@ -70,33 +94,38 @@ def at_end(unheard: Unheard, window: Window, *, succeeded: bool) -> list[Finding
     """After the last line. Without ``succeeded`` a rule may have had no time: it is told of only where
     it would have been missed in a running attempt.
     """
-    if succeeded and not unheard.lines and unheard.rules:
-        return [_of_nothing_written(unheard.rules)]
+    if succeeded and not unheard.lines and unheard.listeners:
+        return [_of_nothing_written(unheard.listeners)]
     silent = _silent(unheard, window)
     missed = silent if succeeded else _missed(unheard, silent, window)
-    return [_of_rule(rule, unheard, window, "watched nothing") for rule in missed]
+    return [_of_one(listener, unheard, window, so_far=False) for listener in missed]
 
 
-def _silent(unheard: Unheard, window: Window) -> tuple[Rule, ...]:
-    return tuple(rule for rule in unheard.waiting if listens_to(rule) not in window.latest)
+def _wants_certificates(rules: Sequence[Rule], certify: Certify) -> bool:
+    """Somebody thought of them: a trainer without ``val/ce`` that nobody rolls back needs no alert."""
+    return certify != Certify() or any(rule.action is Action.ROLLBACK for rule in rules)
 
 
-def _missed(unheard: Unheard, silent: Sequence[Rule], window: Window) -> tuple[Rule, ...]:
+def _silent(unheard: Unheard, window: Window) -> tuple[Listener, ...]:
+    return tuple(one for one in unheard.waiting if one.metric not in window.latest)
+
+
+def _missed(unheard: Unheard, silent: Sequence[Listener], window: Window) -> tuple[Listener, ...]:
     """Those that have waited long enough: MANY_LINES lines, and past ``after_step``."""
     if unheard.lines < MANY_LINES or window.step is None:
         return ()
-    return tuple(rule for rule in silent if window.step > getattr(rule, "after_step", 0))
+    return tuple(listener for listener in silent if window.step > listener.after_step)
 
 
-def _of_rule(rule: Rule, unheard: Unheard, window: Window, state: str) -> Finding:
-    name, metric = rule_name(rule), listens_to(rule)
+def _of_one(listener: Listener, unheard: Unheard, window: Window, *, so_far: bool) -> Finding:
+    name, metric = listener.name, listener.metric
     written = sorted(key for key in window.latest if not key.startswith(_MACHINE))
     many = "1 line has" if unheard.lines == 1 else f"{unheard.lines} lines have"
     hint = did_you_mean(metric, written)
     return Finding(
         kind=Kind.ALERT,
-        key=f"unheard:{name}",
-        reason=f"rule {name} {state}: {many} been written, none with {metric}; "
+        key="unheard certificate" if listener.certificate else f"unheard:{name}",
+        reason=f"{_state(listener, so_far=so_far)}: {many} been written, none with {metric}; "
         f"written: {_listed(written)}{f'; {hint}' if hint else ''}",
         rule=name,
         action=Decision.ALERT,
@@ -106,13 +135,19 @@ def _of_rule(rule: Rule, unheard: Unheard, window: Window, state: str) -> Findin
     )
 
 
-def _of_nothing_written(rules: Sequence[Rule]) -> Finding:
+def _state(listener: Listener, *, so_far: bool) -> str:
+    if listener.certificate:
+        return "no checkpoint can be certified so far" if so_far else "no checkpoint was certified"
+    return f"rule {listener.name} {'watches nothing so far' if so_far else 'watched nothing'}"
+
+
+def _of_nothing_written(listeners: Sequence[Listener]) -> Finding:
     """One alert for all of them."""
-    names = ", ".join(rule_name(rule) for rule in rules)
+    names = ", ".join(listener.name for listener in listeners)
     return Finding(
         kind=Kind.ALERT,
         key="unheard",
-        reason=f"no metric of the training was written, so no rule watched anything: {names}",
+        reason=f"no metric of the training was written, so nothing was judged: {names}",
         rule="watcher",
         action=Decision.ALERT,
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Protocol
 
-from specs.watch import Rule, rule_name
+from specs.watch import Action, Rule, rule_name
+from watchers.window import Latest, Point
+
+SHOWN = 20
+"""So many points at most stand behind a verdict as evidence."""
 
 
 class Decision(StrEnum):
@@ -65,6 +69,44 @@ def decision_of(rule: Rule) -> Decision:
     return Decision(rule.action.value)
 
 
+def ends_attempt(rule: Rule) -> bool:
+    """Does the rule stop the attempt when it fires?"""
+    return rule.action in (Action.KILL, Action.ROLLBACK)
+
+
+def fired(
+    rule: Rule,
+    metric: str,
+    newest: Point | Latest,
+    reason: str,
+    *,
+    onset: int | None,
+    evidence: Mapping[str, object],
+    alarm: bool = True,
+) -> Verdict:
+    """The verdict of a rule on the point with which its condition has held for long enough.
+
+    ``alarm``: it speaks about the health of the training, from ``onset`` to that point.
+    """
+    return Verdict(
+        action=decision_of(rule),
+        rule=rule_name(rule),
+        reason=reason,
+        phase=alarm_if(alarm),
+        metric=metric,
+        step=newest.step,
+        value=newest.value,
+        onset=onset if alarm else None,
+        end=newest.step if alarm else None,
+        evidence=evidence,
+    )
+
+
+def alarm_if(alarm: bool) -> Phase:
+    """The phase of a rule whose condition holds: CALM where it says nothing about health."""
+    return Phase.ALARM if alarm else Phase.CALM
+
+
 @dataclass(frozen=True, kw_only=True)
 class Moment:
     """When a judge looks, in seconds of one clock that never jumps (not the wall clock).
@@ -96,6 +138,16 @@ class Killer(Protocol):
     ) -> None:
         """Returns once the order is durable. ``grace`` None: as the attempt's limits say."""
         ...
+
+
+def in_a_row(points: int) -> str:
+    """``" for 3 points in a row"``; nothing for one."""
+    return "" if points == 1 else f" for {points} points in a row"
+
+
+def listed(points: Sequence[Point]) -> list[list[object]]:
+    """The newest points for JSON: step and value."""
+    return [[point.step, as_json(point.value)] for point in points[-SHOWN:]]
 
 
 def number(value: float) -> str:

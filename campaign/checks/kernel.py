@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from campaign.checks.finding import Context, Finding, fail, ok, warn
+from campaign.hosts import locks
 
 KERNEL_ADVICE = "use Linux 5.4 or later, outside of sandboxes that forbid it"
 WANTED_FILES = 4096
@@ -90,22 +91,11 @@ def lock_problem(path: Path) -> str | None:
         )
     finally:
         os.close(ours)
-    held = _is_locked(path)
+    held = locks.is_held(path)
     child.communicate(timeout=_DEADLINE)
     if not held:
         return "a device lock is lost when it is handed to a trainer"
-    return "a device lock stays after its last holder has ended" if _is_locked(path) else None
-
-
-def _is_locked(path: Path) -> bool:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return "a device lock stays after its last holder has ended" if locks.is_held(path) else None
 
 
 def proc(context: Context) -> Iterable[Finding]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 from campaign.cli.board import bar_of, board
 from campaign.cli.output import put_json, talk, talk_next
 from campaign.cli.paint import paint, wants_colour, width_of
-from campaign.errors import TimedOut
 from campaign.following import Line, Snapshot, Story
 from campaign.rows import RunRow
 
@@ -110,14 +109,11 @@ def follow(
 
     ``as_json``: what changes goes to stdout as JSON lines, not to stderr as talk.
     """
-    until = None if timeout is None else time.monotonic() + timeout
     absent = _Absence(client)
     with teller(as_json=as_json) as told, client.follow(campaign) as follower:
-        for seen in follower.changes():
+        for seen in follower.changes(timeout):
             told.take(seen)
             absent.look()
-            if until is not None and time.monotonic() > until:
-                raise TimedOut(f"{campaign} is not done after {timeout:g} s; its runs go on")
         return told.runs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 from campaign.cli.grid import Column, Row, grid
 from campaign.cli.paint import paint, wants_colour, width_of
 from campaign.cli.where import in_this_home
+from campaign.errors import CampaignError, ExitCode
 from campaign.rows import as_json
 
 SCHEMA = 1
@@ -18,9 +20,11 @@ SCHEMA = 1
 class ReaderGone(Exception):
     """Whoever read what we write has closed it, as ``| head -1`` does."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        super().__init__("the reader is gone")
+
+class Unwritable(CampaignError):
+    """The result could not be written: a full disk."""
+
+    exit_code = ExitCode.PARTLY_DONE
 
 
 def put(text: str = "") -> None:
@@ -49,7 +53,23 @@ def _write(text: str, stream: TextIO) -> None:
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
-        raise ReaderGone(stream) from None
+        _give_up(stream)
+        raise ReaderGone from None
+    except OSError as error:
+        _give_up(stream)
+        if stream is sys.stderr:
+            return  # there is nobody left to tell, and what was asked for is to be done all the same
+        raise Unwritable(
+            f"standard output cannot be written: {error.strerror}\n"
+            "  all but the telling was done; send the output elsewhere and ask again"
+        ) from error
+
+
+def _give_up(stream: TextIO) -> None:
+    """What is still in the buffer goes nowhere: else the interpreter would complain of it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def talk_next(*commands: str) -> None:

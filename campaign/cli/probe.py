@@ -205,12 +205,15 @@ def put_found(columns: Sequence[str], data: Sequence[Mapping[str, Any]]) -> None
 
 
 def shown(value: object) -> str:
-    """A cell: few digits, nothing for null."""
+    """A cell: few digits, but more of a cosine near one; nothing for null."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        near_one = 0.99 <= abs(value) < 1
+        return f"{value:.7f}".rstrip("0").rstrip(".") if near_one else f"{value:.4g}"
+    return str(value)
 
 
 def _numeric(name: str, data: Sequence[Mapping[str, Any]]) -> bool:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def ui(
     campaign: NewestCampaignArgument = None,
     port: Annotated[
-        int | None, typer.Option(metavar="N", help="A free one if left out.", show_default=False)
+        int | None,
+        typer.Option(
+            metavar="N", help="A free one if left out.", min=1, max=65535, show_default=False
+        ),
     ] = None,
     home: HomeOption = None,
 ) -> None:

@@ -18,7 +18,7 @@ def wait(
     timeout: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Then exit code 124; the runs go on.", show_default=False
+            metavar="SECONDS", help="Then exit code 124; the runs go on.", min=0, show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 
+from campaign.home import BadHome
+
 _COMMAND = re.compile(r"^(next: |  +)campaign (?=[a-z])", re.MULTILINE)
 
 
@@ -16,6 +18,8 @@ class _Given:
 
 def note_home(value: str | None) -> str | None:
     """Called for the option, wherever it stands."""
+    if value is not None and not value.strip():
+        raise BadHome("--home names no directory; leave it out for $CAMPAIGN_HOME, else ./runs")
     if value is not None:
         _Given.home = value
     return value

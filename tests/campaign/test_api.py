@@ -181,6 +181,18 @@ def test_orders_become_requests_and_bring_their_answers(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("answering")
+def test_a_run_that_is_named_twice_is_stopped_once(client: Client) -> None:
+    world = World(a=spec())
+    world.tick()
+    world.see("a")
+    _filled(client, world)
+    client.cancel("a", "c/a")
+    store = Store(client.home.store)
+    ((payload,),) = store.rows("SELECT payload FROM requests")
+    assert json.loads(payload)["runs"] == [["c", "a"]]
+
+
+@pytest.mark.usefixtures("answering")
 def test_a_run_that_is_done_cannot_be_stopped(client: Client) -> None:
     world = World(a=spec())
     world.tick()

@@ -39,6 +39,17 @@ def test_what_is_not_clear_is_not_guessed(text: str, says: list[str]) -> None:
     assert all(part in str(error.value) for part in [text, *says])
 
 
+def test_a_campaign_in_the_place_of_a_run_is_told_with_its_runs_alone() -> None:
+    with pytest.raises(NotFound, match="night is a campaign, not a run") as error:
+        find_run("night", NAMES)
+    assert str(error.value).splitlines()[1:] == ["  night/redx", "  night/twin"]
+
+
+def test_where_both_are_meant_both_are_named() -> None:
+    with pytest.raises(NotFound, match=r"no campaign or run nigth\n  did you mean night\?"):
+        find_run("nigth", NAMES, campaigns=["night", "day"])
+
+
 def test_an_unknown_campaign_names_the_closest() -> None:
     with pytest.raises(NotFound, match="did you mean night"):
         find_campaign("nihgt", ["night", "day"])

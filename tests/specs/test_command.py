@@ -51,7 +51,7 @@ RULE = "    watch: [{rule: threshold, metric: loss, above: 1}]\n"
          "the metric 'loss', which the command trainer does not declare", "system/*, val/ce"),
         (f"{ARGV}      metrics: {{declared: [x]}}\n    certify: {{metric: loss}}\n", 8, 23,
          "certify.metric", "the metric 'loss', which the command trainer does not declare", "x"),
-        (f"{ARGV}      metrics: {{declared: [x]}}\n    certify: {{bands: {{y: {{below: 1}}}}}}\n", 8, 23,
+        (f"{ARGV}      metrics: {{declared: [x]}}\n    certify: {{metric: x, bands: {{y: {{below: 1}}}}}}\n", 8, 34,
          "certify.bands.y", "the metric 'y', which the command trainer does not declare", "x"),
     ],
 )  # fmt: skip
@@ -89,6 +89,73 @@ def test_a_command_that_declares_nothing_gets_a_warning_with_the_line() -> None:
     (warning,) = loaded.warnings
     assert warning.startswith("c.yaml:7:39: got the metric 'loss'")
     assert "trainer.metrics.declared" in warning
+
+
+DECLARED = f"{ARGV}      metrics: {{declared: [loss]}}\n"
+ROLLBACK = "{rule: divergence, metric: loss, above_best_by: 1, action: rollback}"
+CERTIFICATES = {
+    "a misspelt metric": ("certify: {metric: los}", (8, 23), "'los'"),
+    "a misspelt band": ("certify: {metric: loss, bands: {los: {below: 1}}}", (8, 37), "'los'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "metric"), CERTIFICATES.values(), ids=CERTIFICATES.keys()
+)
+def test_a_certificate_on_what_is_not_declared_is_refused_with_its_line(
+    one: One, text: str, place: tuple[int, int], metric: str
+) -> None:
+    error = one(f"{DECLARED}    {text}\n")
+    assert (error.line, error.column) == place
+    assert error.got == f"the metric {metric}, which the command trainer does not declare"
+    assert error.allowed == "must be one of: system/*, loss"
+    assert error.hint == "did you mean `loss`?"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("certify: {evaluations: 3}", "8:5"), (f"watch: [{ROLLBACK}]", "8:72")],
+    ids=["a section without a metric means the usual one", "a rollback needs certificates"],
+)
+def test_a_usual_metric_that_is_not_declared_is_a_doubt_where_certificates_are_asked_for(
+    text: str, place: str
+) -> None:
+    (warning,) = load_text(f"{DECLARED}    {text}\n", name="c.yaml").warnings
+    assert warning.startswith(
+        f"c.yaml:{place}: got the metric 'val/ce', which the command trainer does not declare; "
+    )
+    assert "`certify.metric`" in warning
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("certify: {metric: los}", "7:23"),
+        ("certify: {bands: {los: {below: 1}}, metric: system/x}", "7:23"),
+        ("certify: {evaluations: 3}", "7:5"),
+        (f"watch: [{ROLLBACK.replace('metric: loss', 'metric: system/x')}]", "7:76"),
+    ],
+)
+def test_a_certificate_on_what_a_silent_program_may_write_is_a_doubt_with_its_line(
+    text: str, place: str
+) -> None:
+    (warning,) = load_text(f"{ARGV}    {text}\n", name="c.yaml").warnings
+    assert warning.startswith(f"c.yaml:{place}: got the metric ")
+    assert "no checkpoint is certified unless" in warning
+    assert "trainer.metrics.declared" in warning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "certify: {metric: loss, bands: {loss: {below: 1}}}",
+        "certify: {}",
+        "watch: [{rule: divergence, metric: loss, above_best_by: 1}]",
+        f"certify: {{metric: loss}}\n    watch: [{ROLLBACK}]",
+    ],
+)
+def test_a_certificate_on_what_is_declared_or_that_nobody_asks_for_is_no_matter(text: str) -> None:
+    assert load_text(f"{DECLARED}    {text}\n").warnings == ()
 
 
 @pytest.mark.parametrize(

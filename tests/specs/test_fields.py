@@ -41,7 +41,7 @@ RUN = "campaign: a\nruns:\n  r:\n    trainer: {kind: ep}\n"
          "`kind` is required", "is `knd` meant to be `kind`?"),
         (f"{RUN}    watch: [{{rule: threshold, below: 1}}]\n", 5, 13, "runs.r.watch[0]",
          "no `metric`", "`metric` is required", ""),
-        ("campaign: a\nruns: {}\n", 2, 1, "runs", "a map", "must have at least 1 entry", ""),
+        ("campaign: a\nruns: {}\n", 2, 1, "runs", "an empty map", "must have at least 1 entry", ""),
         # 19
         (f"{RUN}    priority: true\n", 5, 15, "runs.r.priority", "true", "a whole number", ""),
         (f"{RUN}    priority: '3'\n", 5, 15, "runs.r.priority", "'3'", "a whole number",

@@ -121,6 +121,13 @@ def test_a_wrong_set_is_named_as_it_was_typed(
     assert error.render().startswith(" ".join(f"--set {setting}: got ".splitlines()))
 
 
+def test_a_rule_of_a_run_without_rules_is_not_made_by_a_path(one: One) -> None:
+    text = "campaign: a\nruns: {r: {trainer: {kind: ep}}}\n"
+    error = one(text, sets=["r.watch.0.above=3"])
+    assert (error.got, error.allowed) == ("`0` in `watch`", "`watch` has no entries")
+    assert error.hint == "give it whole: watch=[{...}]"
+
+
 def test_a_set_that_no_run_takes_is_an_error(one: One) -> None:
     text = "campaign: a\ndefaults: {trainer: {kind: ep}}\nruns: {r: {trainer: {kind: command, argv: [x]}}}\n"
     error = one(text, sets=["defaults.trainer.steps=1"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,3 +148,15 @@ def killer() -> RecordingKiller:
 @pytest.fixture
 def attempt(tmp_path: Path) -> Attempt:
     return Attempt(root=tmp_path / "attempt-1")
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store with its tables and nothing in them, to be copied."""
+    from watchers.mlflow_target import open_sqlite
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    open_sqlite(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # one file, which can be copied
+    return path

@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from specs.endings import Ending, Result
-from watchers.mlflow_describe import KEY_TAG, LONGEST_PARAM, end_tags, params_of, start_tags
+from watchers.mlflow_describe import (
+    KEY_TAG,
+    LONGEST_PARAM,
+    end_tags,
+    params_of,
+    size_tags,
+    start_tags,
+)
 from watchers.mlflow_lineage import Described, described
 from watchers.mlflow_names import from_mlflow
 
@@ -87,3 +94,18 @@ def test_a_run_is_named_after_its_run_and_later_attempts_say_so(number: int, nam
 def test_what_is_not_known_has_no_tag() -> None:
     ending = Ending(result=Result.KILLED, rule="blow_up", reason="up \ud800")
     assert end_tags(ending) == {"result": "killed", "rule": "blow_up", "reason": "up \\ud800"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "tags"),
+    [
+        ({}, {}),
+        ({"parameters": 12}, {"parameters": "12"}),
+        (
+            {"parameters": {"titan": 5, "cms": 7, "total": 12}},
+            {"parameters": "12", "parameters.titan": "5", "parameters.cms": "7"},
+        ),
+    ],
+)
+def test_how_large_a_model_is_is_a_tag(facts: dict[str, object], tags: dict[str, str]) -> None:
+    assert size_tags(facts) == tags

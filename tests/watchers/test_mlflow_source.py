@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specs.files import MetricLine, metric_line
+from tests.watchers.tails import read_tail
 from watchers.mlflow_source import read_points, unread_lines
 from watchers.tail import START, Position, Tail, read_after
 
@@ -42,16 +43,6 @@ def read_all(
         more = read.position != at
         at = read.position
     return lines, at
-
-
-def read_tail(tail: Tail) -> list[MetricLine]:
-    lines: list[MetricLine] = []
-    more = True
-    while more:
-        batch = tail.read()
-        lines += batch.lines
-        more = batch.more
-    return lines
 
 
 def as_text(lines: list[MetricLine]) -> list[str]:

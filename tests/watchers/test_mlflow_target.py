@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import shutil
@@ -85,17 +84,6 @@ class Real:
             "status": run.info.status,
             "end": run.info.end_time,
         }
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from watchers.mlflow_target import open_sqlite
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_sqlite(path)
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # one file, which can be copied
-    return path
 
 
 @pytest.fixture(params=["memory", "mlflow"])

@@ -26,17 +26,6 @@ from watchers.publish_mlflow import AnotherRuns, Publisher, publish_directory, p
 DEADLINE = 120.0
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from watchers.mlflow_target import open_sqlite
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    open_sqlite(path)
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # one file, which can be copied
-    return path
-
-
 @pytest.fixture
 def home(empty_store: Path, tmp_path: Path) -> FakeHome:
     root = tmp_path / "home"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from specs.files import MetricLine
-from specs.watch import AnyRule, Divergence, Rule, Silence
+from specs.watch import AnyRule, Divergence, GradientRule, NonFinite, Plateau, Rule, Silence
 from watchers.rules import JUDGES, judge, metrics_of
 from watchers.verdict import Decision, Moment, Phase, Verdict
 from watchers.window import Window
@@ -400,3 +400,97 @@ def test_the_metrics_of_a_rule_are_those_it_names() -> None:
     assert metrics_of(non_finite()) == frozenset()
     assert metrics_of(Silence(rule="silence")) == frozenset()
     assert isinstance(divergence(), Divergence)
+
+
+# ---------------------------------------------------------------- what is no matter of a rule
+
+NANS_COUNT = (Divergence, NonFinite, GradientRule)
+"""The rules that say a NaN is beyond every bound. (To a plateau it is one more point that is no best.)"""
+
+every_rule = st.one_of(
+    some_rules,
+    st.builds(
+        lambda above, points, action: rule_of(
+            rule="spectrum", metric="m", above=above, for_points=points, action=action
+        ),
+        st.sampled_from([0.0, 1.0]),
+        st.integers(1, 3),
+        st.sampled_from(["alert", "kill"]),
+    ),
+    st.builds(
+        lambda within: rule_of(rule="spectrum", metric="m", within_steps=within, for_points=3),
+        st.integers(1, 500),
+    ),
+    st.builds(
+        lambda points, action: rule_of(
+            rule="plateau", metric="m", by=0.5, for_points=points, action=action
+        ),
+        st.integers(1, 3),
+        st.sampled_from(["alert", "kill"]),
+    ),
+)
+
+
+@given(every_rule, values)
+def test_a_rule_asks_for_nothing_on_a_nan_unless_it_says_that_a_nan_counts(
+    rule: Rule, points: list[float]
+) -> None:
+    for value, verdict in zip(points, verdicts(rule, points), strict=True):
+        if math.isnan(value) and not isinstance(rule, (*NANS_COUNT, Plateau)):
+            assert verdict.action is Decision.CONTINUE
+
+
+@given(every_rule, st.integers(1, 14))
+def test_a_curve_of_nothing_but_nan_alarms_only_the_rules_that_say_so(
+    rule: Rule, count: int
+) -> None:
+    if not isinstance(rule, NANS_COUNT):
+        assert fired(rule, [NAN] * count) == []
+
+
+@given(every_rule, values, st.lists(st.sampled_from([0.0, 9.0, NAN, INF]), max_size=14))
+def test_other_metrics_in_the_same_or_other_lines_change_no_verdict_of_a_named_one(
+    rule: Rule, points: list[float], others: list[float]
+) -> None:
+    if isinstance(rule, NonFinite) and rule.metric is None:
+        return
+    window, among = Window(keep=frozenset({"m", "x"}) | metrics_of(rule)), []
+    for order, value in enumerate(points, start=1):
+        other = others[order % len(others)] if others else 0.0
+        lines = [{"x": other}, {"m": value, "x": other}]
+        for half, metrics in zip((-50, 0), lines, strict=True):
+            line = MetricLine(t=float(order), step=100 * order + half, metrics=metrics)
+            window = window.append(line)
+            if "m" in metrics:
+                among.append(judge(rule, window, TIMELESS))
+            else:
+                assert judge(rule, window, TIMELESS).action is Decision.CONTINUE
+    alone = verdicts(rule, points)
+    assert [(v.action, v.phase, v.step) for v in among] == [
+        (v.action, v.phase, v.step) for v in alone
+    ]
+
+
+@given(every_rule, values)
+def test_to_judge_the_same_window_again_gives_the_same_verdict(
+    rule: Rule, points: list[float]
+) -> None:
+    window = Window(keep=frozenset({"m"}) | metrics_of(rule))
+    for order, value in enumerate(points, start=1):
+        window = window.append(MetricLine(t=float(order), step=order, metrics={"m": value}))
+        assert repr(judge(rule, window, TIMELESS)) == repr(judge(rule, window, TIMELESS))
+
+
+@given(every_rule, values)
+def test_a_verdict_that_asks_for_something_names_its_point_and_its_window_ends_there(
+    rule: Rule, points: list[float]
+) -> None:
+    for order, verdict in enumerate(verdicts(rule, points), start=1):
+        if verdict.action is Decision.CONTINUE:
+            continue
+        assert verdict.step == 100 * order
+        assert verdict.phase in (Phase.CALM, Phase.ALARM)
+        bounded = verdict.phase is Phase.ALARM
+        assert (verdict.onset is not None, verdict.end is not None) == (bounded, bounded)
+        if verdict.onset is not None and verdict.end is not None:
+            assert verdict.onset <= verdict.end == verdict.step

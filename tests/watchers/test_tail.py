@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specs.files import MetricLine, metric_line
+from tests.watchers.tails import read_tail
 from watchers.bad_line import why_not
 from watchers.tail import CHUNK, START, Read, Tail
 
@@ -35,16 +36,6 @@ UGLY = b"".join(
 UGLY_STEPS = [1, 2, 4, 5, 8]
 
 
-def read_all(tail: Tail) -> list[MetricLine]:
-    lines: list[MetricLine] = []
-    more = True
-    while more:
-        batch = tail.read()
-        lines += batch.lines
-        more = batch.more
-    return lines
-
-
 def steps(lines: list[MetricLine]) -> list[int]:
     return [line.step for line in lines]
 
@@ -57,9 +48,9 @@ def test_a_torn_last_line_is_not_a_point_until_its_end_is_written(tmp_path: Path
     path = tmp_path / "m"
     path.write_bytes(GOOD[:-7])
     tail = Tail(path)
-    assert steps(read_all(tail)) == [1, 2, 3, 4]
+    assert steps(read_tail(tail)) == [1, 2, 3, 4]
     path.write_bytes(GOOD)
-    assert steps(read_all(tail)) == [5]
+    assert steps(read_tail(tail)) == [5]
 
 
 @pytest.mark.parametrize(("data", "expected"), [(GOOD, [1, 2, 3, 4, 5]), (UGLY, UGLY_STEPS)])
@@ -70,10 +61,10 @@ def test_cut_at_every_byte_no_complete_line_is_lost_and_none_comes_twice(
     for cut in range(0, len(data) + 1, 1 if len(data) < 1000 else 3):
         path.write_bytes(data[:cut])
         tail = Tail(path)
-        before = read_all(tail)
+        before = read_tail(tail)
         with path.open("ab") as file:
             file.write(data[cut:])
-        assert steps(before + read_all(tail)) == expected
+        assert steps(before + read_tail(tail)) == expected
         assert tail.offset == len(data)
 
 
@@ -89,7 +80,7 @@ def test_the_lines_do_not_depend_on_how_the_file_grows_nor_on_the_chunk(
             with path.open("ab") as file:
                 file.write(UGLY[at:cut])
             at = cut
-            lines += read_all(tail)
+            lines += read_tail(tail)
         assert steps(lines) == UGLY_STEPS
 
 
@@ -127,7 +118,7 @@ def test_a_line_of_almost_the_longest_length_is_read_whole(tmp_path: Path, lengt
     path = tmp_path / "m"
     name = "x" * (length - len(metric_line(1.0, 1, {"": 1.0})))
     path.write_bytes(metric_line(1.0, 1, {name: 1.0}) + GOOD)
-    assert steps(read_all(Tail(path))) == [1, 1, 2, 3, 4, 5]
+    assert steps(read_tail(Tail(path))) == [1, 1, 2, 3, 4, 5]
 
 
 def replaced(path: Path, data: bytes) -> None:
@@ -140,7 +131,7 @@ def test_a_file_that_was_replaced_is_read_from_its_start(tmp_path: Path) -> None
     path = tmp_path / "m"
     path.write_bytes(GOOD)
     tail = Tail(path)
-    read_all(tail)
+    read_tail(tail)
     replaced(path, UGLY)
     batch = tail.read()
     assert batch.restarted
@@ -151,7 +142,7 @@ def test_a_file_that_became_shorter_is_read_from_its_start(tmp_path: Path) -> No
     path = tmp_path / "m"
     path.write_bytes(UGLY)
     tail = Tail(path)
-    read_all(tail)
+    read_tail(tail)
     path.write_bytes(GOOD)
     assert tail.read().restarted
 
@@ -162,7 +153,7 @@ def test_a_file_rewritten_in_place_to_a_greater_length_is_read_from_its_start(
     path = tmp_path / "m"
     path.write_bytes(GOOD)
     tail = Tail(path)
-    read_all(tail)
+    read_tail(tail)
     path.write_bytes(UGLY)
     batch = tail.read()
     assert batch.restarted
@@ -173,7 +164,7 @@ def test_an_unchanged_file_is_not_opened(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "m"
     path.write_bytes(GOOD + b"{torn")
     tail = Tail(path)
-    assert len(read_all(tail)) == 5
+    assert len(read_tail(tail)) == 5
     before, opened = tail.read().position, list[object]()
     monkeypatch.setattr(os, "open", lambda *a, **k: opened.append(a))
     assert tail.read() == Read(position=before)

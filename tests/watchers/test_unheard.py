@@ -19,9 +19,11 @@ ANY: dict[str, Any] = {"rule": "non_finite"}
 QUIET: dict[str, Any] = {"rule": "silence"}
 
 
-def start(*rules: dict[str, Any], impatient: bool = True) -> Judgement:
+def start(
+    *rules: dict[str, Any], impatient: bool = True, certify: Certify | None = None
+) -> Judgement:
     parsed = tuple(RULES.validate_python(rule) for rule in rules)
-    return begin(parsed, Certify(), impatient=impatient)
+    return begin(parsed, certify or Certify(), impatient=impatient)
 
 
 def line(step: int, *names: str) -> MetricLine:
@@ -139,6 +141,52 @@ def test_a_success_without_any_line_is_one_alert_that_names_the_rules_that_neede
     assert finding.reason.endswith(": goal, non_finite")
     assert at_end(start(QUIET)) == []
     assert at_end(start()) == []
+
+
+ROLLBACK: dict[str, Any] = {**SLIP, "metric": "x", "action": "rollback"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "certify"),
+    [
+        ([], Certify(metric="val/los")),
+        ([], Certify(bands={"x": {"below": 1.0}})),
+        ([], Certify(evaluations=3)),
+        ([ROLLBACK], Certify()),
+    ],
+    ids=["a metric is named", "a band is", "a number is", "a rule rolls back"],
+)
+def test_a_certificate_that_somebody_asked_for_is_missed_like_a_rule(
+    rules: list[dict[str, Any]], certify: Certify
+) -> None:
+    lines = [line(step, "x") for step in range(3 * MANY_LINES)]
+    _, early = told(start(*rules, certify=certify), *lines)
+    assert early == [(MANY_LINES, "unheard certificate")]
+    judgement, early = told(start(*rules, certify=certify, impatient=False), *lines)
+    assert early == []
+    assert [finding.key for finding in at_end(judgement)] == ["unheard certificate"]
+
+
+def test_the_alert_of_a_certificate_names_its_metric_and_what_was_perhaps_meant() -> None:
+    judgement, _ = told(start(certify=Certify(metric="val/los")), line(1, "val/loss", "lr"))
+    (finding,) = at_end(judgement)
+    assert (finding.kind, finding.rule, finding.metric) == (Kind.ALERT, "certify", "val/los")
+    assert finding.reason == (
+        "no checkpoint was certified: 1 line has been written, none with val/los; "
+        "written: lr, val/loss; did you mean `val/loss`?"
+    )
+
+
+def test_a_certificate_that_nobody_asked_for_is_not_missed() -> None:
+    judgement, said = told(start(), *(line(step, "x") for step in range(3 * MANY_LINES)))
+    assert said == []
+    assert at_end(judgement) == []
+
+
+def test_a_rule_may_have_the_name_of_the_certificate() -> None:
+    rule = {**SLIP, "name": "certify"}
+    judgement, _ = told(start(rule, certify=Certify(metric="val/los")), line(1, "x"))
+    assert len({finding.key for finding in at_end(judgement)}) == 2
 
 
 @given(

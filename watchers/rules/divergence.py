@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from specs.watch import Divergence, rule_name
-from watchers.verdict import Moment, Phase, Verdict, as_json, decision_of, go_on, number
+from specs.watch import Divergence
+from watchers.verdict import Moment, Phase, Verdict, fired, go_on, in_a_row, listed, number
 from watchers.window import Point, Series, Window
 
 
@@ -41,28 +41,24 @@ def _fire(rule: Divergence, window: Window, row: list[Point]) -> Verdict:
     best = window.of(rule.metric).best(since=rule.after_step)
     newest, shown = row[-1], row[-5:]
     points = ", ".join(f"{number(point.value)} at step {point.step}" for point in shown)
-    return Verdict(
-        action=decision_of(rule),
-        rule=rule_name(rule),
-        reason=f"{_claim(rule, best, len(row))}: {'..., ' if len(row) > len(shown) else ''}{points}",
-        phase=Phase.ALARM,
-        metric=rule.metric,
-        step=newest.step,
-        value=newest.value,
+    return fired(
+        rule,
+        rule.metric,
+        newest,
+        f"{_claim(rule, best, len(row))}: {'..., ' if len(row) > len(shown) else ''}{points}",
         onset=window.first_step if best is None else best.step,
-        end=newest.step,
         evidence={
             "best": None if best is None else best.value,
             "best_step": None if best is None else best.step,
             "above_best_by": rule.above_best_by,
             "for_points": rule.for_points,
-            "points": [[point.step, as_json(point.value)] for point in row[-20:]],
+            "points": listed(row),
         },
     )
 
 
 def _claim(rule: Divergence, best: Point | None, points: int) -> str:
-    often = "" if points == 1 else f" for {points} points in a row"
+    often = in_a_row(points)
     if best is None:
         return f"{rule.metric} never had a finite value{often}"
     return (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from specs.watch import BAD_GRADIENTS, GradientRule, rule_name
-from watchers.verdict import Moment, Phase, Verdict, as_json, decision_of, go_on, number
+from specs.watch import BAD_GRADIENTS, GradientRule
+from watchers.verdict import Moment, Phase, Verdict, as_json, fired, go_on, in_a_row, listed, number
 from watchers.window import Point, Series, Window
 
 
@@ -41,23 +41,18 @@ def _fire(rule: GradientRule, window: Window, row: list[Point]) -> Verdict:
     ratios, newest = window.of(rule.metric), row[-1]
     before = len(ratios) - len(row) - 1
     bad = _bad_tensors(window.of(BAD_GRADIENTS), newest.step)
-    often = "" if len(row) == 1 else f" for {len(row)} points in a row"
     tensors = "" if bad == 0 else f", {number(bad)} tensors of it are not finite"
-    return Verdict(
-        action=decision_of(rule),
-        rule=rule_name(rule),
-        reason=f"the gradient was beyond its bound{often}: {rule.metric} {number(newest.value)} "
-        f"(bound {number(rule.ratio_above)}) at step {newest.step}{tensors}",
-        phase=Phase.ALARM,
-        metric=rule.metric,
-        step=newest.step,
-        value=newest.value,
+    return fired(
+        rule,
+        rule.metric,
+        newest,
+        f"the gradient was beyond its bound{in_a_row(len(row))}: {rule.metric} "
+        f"{number(newest.value)} (bound {number(rule.ratio_above)}) at step {newest.step}{tensors}",
         onset=window.first_step if before < 0 else ratios[before].step,
-        end=newest.step,
         evidence={
             "ratio_above": rule.ratio_above,
             "for_points": rule.for_points,
             "non_finite_tensors": as_json(bad),
-            "points": [[point.step, as_json(point.value)] for point in row[-20:]],
+            "points": listed(row),
         },
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from specs.watch import NonFinite, rule_name
-from watchers.verdict import Moment, Phase, Verdict, as_json, decision_of, go_on, number
+from specs.watch import NonFinite
+from watchers.verdict import Moment, Phase, Verdict, as_json, fired, go_on, in_a_row, number
 from watchers.window import Window
 
 
@@ -32,19 +32,14 @@ def _fire(rule: NonFinite, window: Window, metrics: list[str]) -> Verdict:
     named = metrics[0]
     newest = window.latest[named]
     others = "" if len(metrics) == 1 else f", as were {len(metrics) - 1} other metrics"
-    often = "" if rule.for_points == 1 else f" for {rule.for_points} points in a row"
     onsets = [window.latest[metric].finite_step for metric in metrics]
     known = [step for step in onsets if step is not None]
-    return Verdict(
-        action=decision_of(rule),
-        rule=rule_name(rule),
-        reason=f"{named} was {number(newest.value)} at step {newest.step}{often}{others}",
-        phase=Phase.ALARM,
-        metric=named,
-        step=newest.step,
-        value=newest.value,
+    return fired(
+        rule,
+        named,
+        newest,
+        f"{named} was {number(newest.value)} at step {newest.step}{in_a_row(rule.for_points)}{others}",
         onset=min(known) if len(known) == len(onsets) else window.first_step,
-        end=newest.step,
         evidence={
             "for_points": rule.for_points,
             "last_finite_step": newest.finite_step,

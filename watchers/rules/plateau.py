@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from specs.watch import Action, Plateau, rule_name
-from watchers.verdict import Moment, Phase, Verdict, as_json, decision_of, go_on, number
+from specs.watch import Plateau
+from watchers.verdict import (
+    SHOWN,
+    Moment,
+    Verdict,
+    alarm_if,
+    ends_attempt,
+    fired,
+    go_on,
+    listed,
+    number,
+)
 from watchers.window import Point, Series, Window
-
-_HARMFUL = frozenset({Action.KILL, Action.ROLLBACK})
 
 
 def judge(rule: Plateau, window: Window, moment: Moment) -> Verdict:
@@ -18,12 +26,11 @@ def judge(rule: Plateau, window: Window, moment: Moment) -> Verdict:
     """
     del moment  # a curve has no clock
     series, newest = window.of(rule.metric), len(window.of(rule.metric)) - 1
-    harmful = rule.action in _HARMFUL
     if not _stuck(rule, series, newest):
         return go_on(rule, f"it improved within {rule.for_points} points, or has fewer")
     if _stuck(rule, series, newest - 1) or rule.metric not in window.touched:
-        return go_on(rule, "it still does not improve", Phase.ALARM if harmful else Phase.CALM)
-    return _fire(rule, series, harmful)
+        return go_on(rule, "it still does not improve", alarm_if(ends_attempt(rule)))
+    return _fire(rule, series)
 
 
 def _stuck(rule: Plateau, series: Series, row: int) -> bool:
@@ -35,26 +42,23 @@ def _stuck(rule: Plateau, series: Series, row: int) -> bool:
     return before is not None and now is not None and before.value - now.value < rule.by
 
 
-def _fire(rule: Plateau, series: Series, harmful: bool) -> Verdict:
+def _fire(rule: Plateau, series: Series) -> Verdict:
     best, newest = series.best(since=rule.after_step), series[-1]
     assert best is not None  # a row without a best is not stuck
-    row: list[Point] = [series[index] for index in range(-min(20, rule.for_points), 0)]
-    return Verdict(
-        action=decision_of(rule),
-        rule=rule_name(rule),
-        reason=f"{rule.metric} did not improve by {number(rule.by)} in {rule.for_points} points: its "
+    row: list[Point] = [series[index] for index in range(-min(SHOWN, rule.for_points), 0)]
+    return fired(
+        rule,
+        rule.metric,
+        newest,
+        f"{rule.metric} did not improve by {number(rule.by)} in {rule.for_points} points: its "
         f"best is {number(best.value)} (step {best.step}), {number(newest.value)} at step {newest.step}",
-        phase=Phase.ALARM if harmful else Phase.CALM,
-        metric=rule.metric,
-        step=newest.step,
-        value=newest.value,
-        onset=best.step if harmful else None,
-        end=newest.step if harmful else None,
+        onset=best.step,
         evidence={
             "by": rule.by,
             "for_points": rule.for_points,
             "best": best.value,
             "best_step": best.step,
-            "points": [[point.step, as_json(point.value)] for point in row],
+            "points": listed(row),
         },
+        alarm=ends_attempt(rule),
     )

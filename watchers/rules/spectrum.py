@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from specs.watch import Action, SpectrumRule, rule_name
+from specs.watch import SpectrumRule
 from watchers.line import Line, fit
-from watchers.verdict import Moment, Phase, Verdict, as_json, decision_of, go_on, number
+from watchers.verdict import (
+    Moment,
+    Phase,
+    Verdict,
+    alarm_if,
+    ends_attempt,
+    fired,
+    go_on,
+    in_a_row,
+    listed,
+    number,
+)
 from watchers.window import Point, Series, Window
 
 SURE = 2.0
 """Standard errors by which a line must clear the bound: an estimate is noisy, and a line through
 noise points anywhere."""
-
-_HARMFUL = frozenset({Action.KILL, Action.ROLLBACK})
 
 
 def judge(rule: SpectrumRule, window: Window, moment: Moment) -> Verdict:
@@ -32,21 +41,17 @@ def judge(rule: SpectrumRule, window: Window, moment: Moment) -> Verdict:
     points = _newest(series, rule, usable)
     row = _turns(rule, points) if forecast else _row(rule, points)
     needed = 1 if forecast else rule.points
-    speaks = not forecast or rule.action in _HARMFUL
+    speaks = not forecast or ends_attempt(rule)
     if row < needed:
         phase = Phase.SUSPECT if row else Phase.CALM
         return go_on(rule, f"{row} of {needed} points in a row", phase)
     if row > needed or rule.metric not in window.touched or not usable(series[-1].value):
-        return go_on(rule, "still above the bound, or still rising to it", _alarm(speaks))
+        return go_on(rule, "still above the bound, or still rising to it", alarm_if(speaks))
     return _foresee(rule, points[-rule.points :]) if forecast else _fire(rule, window, points)
 
 
 def _is_number(value: float) -> bool:
     return not math.isnan(value)
-
-
-def _alarm(speaks: bool) -> Phase:
-    return Phase.ALARM if speaks else Phase.CALM
 
 
 def _newest(series: Series, rule: SpectrumRule, usable: Callable[[float], bool]) -> list[Point]:
@@ -92,37 +97,27 @@ def _fire(rule: SpectrumRule, window: Window, points: Sequence[Point]) -> Verdic
     row = points[-rule.points :]
     outside = points[0] if len(points) > rule.points else None
     newest, shown = row[-1], row[-5:]
-    often = "" if len(row) == 1 else f" for {len(row)} points in a row"
     told = ", ".join(f"{number(point.value)} at step {point.step}" for point in shown)
-    return Verdict(
-        action=decision_of(rule),
-        rule=rule_name(rule),
-        reason=f"{rule.metric} was above {number(rule.above)}{often}: "
+    return fired(
+        rule,
+        rule.metric,
+        newest,
+        f"{rule.metric} was above {number(rule.above)}{in_a_row(len(row))}: "
         f"{'..., ' if len(row) > len(shown) else ''}{told}",
-        phase=Phase.ALARM,
-        metric=rule.metric,
-        step=newest.step,
-        value=newest.value,
         onset=window.first_step if outside is None else outside.step,
-        end=newest.step,
-        evidence={"above": rule.above, "for_points": rule.points, "points": _listed(row)},
+        evidence={"above": rule.above, "for_points": rule.points, "points": listed(row)},
     )
 
 
 def _foresee(rule: SpectrumRule, points: Sequence[Point]) -> Verdict:
     line, newest = fit(points), points[-1]
-    speaks = rule.action in _HARMFUL
     lowest = min(points, key=lambda point: point.value)
-    return Verdict(
-        action=decision_of(rule),
-        rule=rule_name(rule),
-        reason=_outlook(rule, line, points),
-        phase=_alarm(speaks),
-        metric=rule.metric,
-        step=newest.step,
-        value=newest.value,
-        onset=lowest.step if speaks else None,
-        end=newest.step if speaks else None,
+    return fired(
+        rule,
+        rule.metric,
+        newest,
+        _outlook(rule, line, points),
+        onset=lowest.step,
         evidence={
             "above": rule.above,
             "within_steps": rule.within_steps,
@@ -132,8 +127,9 @@ def _foresee(rule: SpectrumRule, points: Sequence[Point]) -> Verdict:
             "line_now": line.at(newest.step),
             "error_now": line.error(newest.step),
             "crossing_step": _crossing(rule, line, newest.step),
-            "points": _listed(points),
+            "points": listed(points),
         },
+        alarm=ends_attempt(rule),
     )
 
 
@@ -157,7 +153,3 @@ def _crossing(rule: SpectrumRule, line: Line, now: int) -> int | None:
     if line.at(now) > rule.above:
         return None
     return math.floor(now + (rule.above - line.at(now)) / line.slope) + 1
-
-
-def _listed(points: Sequence[Point]) -> list[list[object]]:
-    return [[point.step, as_json(point.value)] for point in points[-20:]]

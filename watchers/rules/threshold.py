@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 
-from specs.watch import Action, Threshold, rule_name
-from watchers.verdict import Moment, Phase, Verdict, as_json, decision_of, go_on, number
+from specs.watch import Threshold
+from watchers.verdict import (
+    Moment,
+    Phase,
+    Verdict,
+    alarm_if,
+    ends_attempt,
+    fired,
+    go_on,
+    in_a_row,
+    listed,
+    number,
+)
 from watchers.window import Point, Series, Window
-
-_HARMFUL = frozenset({Action.KILL, Action.ROLLBACK})
 
 
 def judge(rule: Threshold, window: Window, moment: Moment) -> Verdict:
@@ -21,14 +30,14 @@ def judge(rule: Threshold, window: Window, moment: Moment) -> Verdict:
     del moment  # a bound has no clock
     series = window.of(rule.metric)
     row, outside = _row(rule, series)
-    harmful = rule.action in _HARMFUL
+    harmful = ends_attempt(rule)
     if len(row) < rule.for_points:
         phase = Phase.SUSPECT if harmful and row else Phase.CALM
         return go_on(rule, f"{len(row)} of {rule.for_points} points in a row", phase)
     new = rule.metric in window.touched and not math.isnan(series[-1].value)
     if len(row) > rule.for_points or not new:
-        return go_on(rule, "still beyond the bound", Phase.ALARM if harmful else Phase.CALM)
-    return _fire(rule, window, row, outside, harmful)
+        return go_on(rule, "still beyond the bound", alarm_if(harmful))
+    return _fire(rule, window, row, outside)
 
 
 def _beyond(rule: Threshold, value: float) -> bool:
@@ -53,28 +62,17 @@ def _row(rule: Threshold, series: Series) -> tuple[list[Point], Point | None]:
     return row, None
 
 
-def _fire(
-    rule: Threshold, window: Window, row: list[Point], outside: Point | None, harmful: bool
-) -> Verdict:
+def _fire(rule: Threshold, window: Window, row: list[Point], outside: Point | None) -> Verdict:
     newest = row[0]
     side, bound = ("above", rule.above) if rule.above is not None else ("below", rule.below)
     assert bound is not None  # the model admits exactly one side
-    often = "" if len(row) == 1 else f" for {len(row)} points in a row"
-    onset = window.first_step if outside is None else outside.step
-    return Verdict(
-        action=decision_of(rule),
-        rule=rule_name(rule),
-        reason=f"{rule.metric} was {side} {number(bound)}{often}: "
+    return fired(
+        rule,
+        rule.metric,
+        newest,
+        f"{rule.metric} was {side} {number(bound)}{in_a_row(len(row))}: "
         f"{number(newest.value)} at step {newest.step}",
-        phase=Phase.ALARM if harmful else Phase.CALM,
-        metric=rule.metric,
-        step=newest.step,
-        value=newest.value,
-        onset=onset if harmful else None,
-        end=newest.step if harmful else None,
-        evidence={
-            side: bound,
-            "for_points": rule.for_points,
-            "points": [[point.step, as_json(point.value)] for point in reversed(row[:20])],
-        },
+        onset=window.first_step if outside is None else outside.step,
+        evidence={side: bound, "for_points": rule.for_points, "points": listed(row[::-1])},
+        alarm=ends_attempt(rule),
     )

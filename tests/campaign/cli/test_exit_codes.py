@@ -23,20 +23,42 @@ from tests.campaign.worlds import World, spec
         (["show", "q"], ExitCode.NOT_FOUND, "there is no run q"),
         (["logs", "a"], ExitCode.NOT_FOUND, "is not on this machine"),
         (["logs", "a", "--attempt", "7"], ExitCode.NOT_FOUND, "not 7"),
+        (
+            ["show", "c"],
+            ExitCode.NOT_FOUND,
+            "c is a campaign, not a run; name one of its runs\n  c/w",
+        ),
+        (["alerts", "zz"], ExitCode.NOT_FOUND, "there is no campaign or run zz; there are\n  c/w"),
+        (["checkpoints", "c/ab"], ExitCode.NOT_FOUND, "no campaign or run c/ab\n  did you mean c/"),
+        (["show", ""], ExitCode.NOT_FOUND, "'' names no run; there are\n  c/w"),
         (["cancel", "b"], ExitCode.WRONG_STATE, "done already: failed"),
+        (["cancel", "b"], ExitCode.WRONG_STATE, "campaign show c/b"),
         (["resume", "a"], ExitCode.WRONG_STATE, "is active"),
         (["resume", "b"], ExitCode.NO_CHECKPOINT, "no complete and healthy checkpoint"),
         (["resume", "b", "--from", "9"], ExitCode.NO_CHECKPOINT, "no checkpoint of step 9"),
         (["resume", "b", "--from", "here"], ExitCode.USAGE, "--from takes a step"),
         (["cancel"], ExitCode.USAGE, "name a run"),
         (["wait", "c", "--timeout", "0"], ExitCode.TIMEOUT, "its runs go on"),
+        (["wait", "c", "--timeout", "-1"], ExitCode.USAGE, "greater than or equal to 0"),
         (["submit", "none.yaml"], ExitCode.BAD_SPEC, "no such file"),
-        (["gpus", "--release", "GPU-1"], ExitCode.NOT_FOUND, "in quarantine: no device"),
+        (
+            ["gpus", "--release", "GPU-1"],
+            ExitCode.NOT_FOUND,
+            "in quarantine: no device\n  campaign gpus",
+        ),
         (["publish", "."], ExitCode.NOT_FOUND, "holds no attempt"),
+        (["publish", "a-file"], ExitCode.NOT_FOUND, "a-file is no directory: give a home"),
+        (["ui", "--port", "99999"], ExitCode.USAGE, "--port"),
         (["ui", "d"], ExitCode.NOT_FOUND, "there is no campaign d"),
         (["down"], ExitCode.OK, ""),
         (["up", "--ray-address", "foo"], ExitCode.USAGE, "write HOST:PORT"),
         (["ls", "--home", "a-file"], ExitCode.USAGE, "is no directory; choose another"),
+        (["ls", "--home", ""], ExitCode.USAGE, "--home names no directory"),
+        (
+            ["ls", "--home", "x" * 300],
+            ExitCode.USAGE,
+            "File name too long; choose another with --home",
+        ),
         (["up", "--home", "a-file/below"], ExitCode.USAGE, "a-file is no directory"),
         (["nonsense"], ExitCode.USAGE, "nonsense"),
         (["ls", "--nonsense"], ExitCode.USAGE, "--nonsense"),
@@ -79,6 +101,16 @@ def test_waiting_for_what_is_done_tells_how_it_ended(
     assert cli("wait", "c").code == code
 
 
+def test_a_campaign_that_is_done_is_no_timeout_however_short_that_is(
+    cli: Cli, tmp_path: Path
+) -> None:
+    world = World(a=spec())
+    world.tick()
+    world.exits("a")
+    fill(Home(root=tmp_path / "runs"), world)
+    assert cli("wait", "c", "--timeout", "0").code == ExitCode.OK
+
+
 def test_an_attached_submit_is_fine_and_other_content_is_refused(cli: Cli, tmp_path: Path) -> None:
     first = cli("submit", campaign_file(tmp_path), "--no-start")
     again = cli("submit", campaign_file(tmp_path), "--no-start")
@@ -100,6 +132,19 @@ def test_every_error_of_a_file_is_told_with_its_place(cli: Cli, tmp_path: Path) 
     assert f"{path}:3:" in done.err
     assert "2 errors; nothing was submitted" in done.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_certificate_that_can_never_be_given_stops_a_submit(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "campaign: c\nruns:\n  a:\n    trainer:\n      kind: command\n      argv: ['true']\n"
+        "      metrics: {declared: [loss]}\n    certify: {metric: los, bands: {lss: {below: 1}}}\n"
+    )
+    done = cli("submit", path, "--no-start")
+    assert (done.code, done.out) == (ExitCode.BAD_SPEC, "")
+    assert f"{path}:8:23: runs.a.certify.metric: got the metric 'los'" in done.err
+    assert f"{path}:8:36: runs.a.certify.bands.lss: got the metric 'lss'" in done.err
+    assert done.err.count("did you mean `loss`?") == 2
 
 
 def test_a_broken_store_is_told_with_what_to_do(cli: Cli, tmp_path: Path) -> None:

@@ -81,7 +81,6 @@ def test_a_list_that_is_none_is_a_usage_error(cli: Cli, tmp_path: Path, asked, w
         (["relax", "--of", "mean"], ExitCode.USAGE, "parameters, average, both"),
         (["spectrum", "--method", "qr"], ExitCode.USAGE, "blocks, rightmost, arnoldi"),
         (["relax", "--sequences", "0"], ExitCode.USAGE, "--sequences"),
-        (["knockout", "--plot", "a.png"], ExitCode.USAGE, "no picture of knockout"),
         (["jump", "--of", "average"], ExitCode.USAGE, "has no average"),
         (["memory", "--steps", "3"], ExitCode.USAGE, "memory has: none of its own"),
         (["relax", "--plot", "a.gif"], ExitCode.USAGE, ".png, .svg, .pdf"),
@@ -106,7 +105,7 @@ def test_the_table_of_probes_is_that_of_the_trainers() -> None:
     options = {n: import_module(module).Options for n, module in modules.items()}
     known = {name: tuple(f.name for f in fields(kind)) for name, kind in options.items()}
     assert known == probe_table.OPTIONS == {name: known[name] for name in PROBES}
-    assert {*plots.PICTURES, *hope_plots.PICTURES} == set(probe_table.PICTURES)
+    assert {*plots.PICTURES, *hope_plots.PICTURES} == set(probe_table.OPTIONS)
     assert tuple(KINDS["hope"]) == probe_table.HOPE
     assert set(FORMATS) == set(probe_table.FORMATS)
     assert set(run.NAMES) == set(probe_table.MODELS)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from typer.core import TyperGroup
 
 from campaign.api import Client
+from campaign.cli.app import app
 from campaign.cli.grid import Cell, Column, Row, grid
-from campaign.cli.main import app
 from campaign.home import Home
 from campaign.preparing import read_campaign
 from campaign.records import Campaign

@@ -12,7 +12,6 @@ from specs.trainer_ep import EpTrainer, Estimator
 from trainers.ep.block import Params, embed, fold, force, start
 from trainers.ep.compute.engine import PLAIN, Plain
 from trainers.ep.draws import drawn_T1, force_noise
-from trainers.ep.estimators.bptt import Unrolled, bptt
 from trainers.ep.estimators.bptt_tail import bptt_tail
 from trainers.ep.estimators.ep import ep
 from trainers.ep.estimators.exact import exact
@@ -31,10 +30,7 @@ ADJOINT: Mapping[Estimator, Callable[..., Adjoint]] = {
     Estimator.HOLOMORPHIC: holomorphic,
     Estimator.EXACT: exact,
 }
-UNROLLED: Mapping[Estimator, Callable[..., Unrolled]] = {
-    Estimator.BPTT: bptt,
-    Estimator.BPTT_TAIL: bptt_tail,
-}
+UNROLLED = frozenset({Estimator.BPTT, Estimator.BPTT_TAIL})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +82,10 @@ def _unrolled(
     engine: Plain,
     noise: Tensor | None,
 ) -> Task:
-    out = UNROLLED[settings.estimator](params, settings, policy, idx, y, noise, engine.force)
+    if settings.estimator is Estimator.BPTT:
+        out = engine.bptt(params, settings, policy, idx, y, noise)
+    else:
+        out = bptt_tail(params, settings, policy, idx, y, noise, engine.force)
     return Task(gradient=out.gradient, ce=out.ce, relaxed=out.relaxed, adjoint=None)
 
 

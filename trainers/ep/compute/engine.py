@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from specs.trainer_ep import Compute, EpTrainer, Products
-from trainers.ep.block import Folded, force
+from trainers.ep.block import Folded, Params, force
 from trainers.ep.compute.products import split_block, tensor_cores
 from trainers.ep.compute.replay import Function, Replay
+from trainers.ep.compute.unrolling import UnrolledGraph
+from trainers.ep.estimators.bptt import Unrolled, bptt
 from trainers.ep.estimators.system import BlockSystem
 from trainers.ep.linearise import Linearisation, linearise
-from trainers.ep.relax import Force, Walk, euler
+from trainers.ep.relax import Force, RelaxPolicy, Walk, euler
 
 UNROLLED = 10
 """Relaxation steps in one graph."""
@@ -42,6 +44,18 @@ class Plain:
     def force(self, block: Folded, z: Tensor, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """`trainers.ep.block.force`, to be differentiated through."""
         return force(block, z, x, noise)
+
+    def bptt(
+        self,
+        params: Params,
+        settings: EpTrainer,
+        policy: RelaxPolicy,
+        idx: Tensor,
+        y: Tensor,
+        noise: Tensor | None = None,
+    ) -> Unrolled:
+        """`trainers.ep.estimators.bptt.bptt` through this engine's force."""
+        return bptt(params, settings, policy, idx, y, noise, self.force)
 
     @torch.no_grad()
     def jacobian(self, block: Folded, z: Tensor, noise: Tensor | None = None) -> SelfBlocks:
@@ -76,6 +90,7 @@ class Graphed(Plain):
         self._functions: dict[object, Replay] = {}
         self._differentiable: Callable[..., Tensor] | None = None
         self._pool = torch.cuda.graph_pool_handle()
+        self._unrolled = UnrolledGraph(self._pool)
 
     def describe(self) -> dict[str, object]:
         return {
@@ -100,6 +115,19 @@ class Graphed(Plain):
 
             self._differentiable = torch.compile(flat, fullgraph=True, dynamic=False)
         return self._differentiable(z, x, *_tensors(block))
+
+    def bptt(
+        self,
+        params: Params,
+        settings: EpTrainer,
+        policy: RelaxPolicy,
+        idx: Tensor,
+        y: Tensor,
+        noise: Tensor | None = None,
+    ) -> Unrolled:
+        if noise is not None or not self._unrolled.serves(settings, policy, idx.device):
+            return super().bptt(params, settings, policy, idx, y, noise)
+        return self._unrolled(params, settings, policy, idx, y, self.force)
 
     def jacobian(self, block: Folded, z: Tensor, noise: Tensor | None = None) -> SelfBlocks:
         if noise is not None:

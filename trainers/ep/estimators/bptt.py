@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from specs.trainer_ep import EpTrainer, Solver
 from trainers.ep.block import Folded, Params, embed, fold, force, start
-from trainers.ep.relax import Force, Relaxed, RelaxPolicy, Walk, euler, relax
+from trainers.ep.relax import Force, Relaxed, RelaxPolicy, Walk, euler, relax, step_residual
 
 GRAPH_BYTES = 8 << 30
 """For the graph on a CPU."""
@@ -57,6 +57,53 @@ def bptt(
         (lambda z: _again(plain, z)) if step_by_step else plain, start(block, x), policy, walk
     )
     return unrolled(params, relaxed.z, y, relaxed)
+
+
+def known_length(policy: RelaxPolicy) -> bool:
+    """Is it known beforehand how many steps there are, whatever the residual does?"""
+    return policy.solver is Solver.EULER and (not policy.refine or policy.t1max <= policy.T1)
+
+
+def of_known_length(
+    params: Params,
+    settings: EpTrainer,
+    policy: RelaxPolicy,
+    idx: Tensor,
+    y: Tensor,
+    force: BlockForce = force,
+) -> tuple[Tensor, ...]:
+    """What `bptt` finds where the length is known: gradient, loss, state (B, T, C), residual (B,).
+
+    Nothing in it waits for a number, so that the whole of it can be one CUDA graph. All steps must fit the memory.
+    """
+    block, x = fold(params, settings), embed(params, idx)
+
+    def plain(z: Tensor) -> Tensor:
+        return force(block, z, x, None)
+
+    z = euler(plain, start(block, x), policy.eps, policy.T1)
+    ce = torch.nn.functional.cross_entropy((z @ params.W_h).flatten(0, 1), y.flatten())
+    gradient = torch.autograd.grad(ce, params)
+    z = z.detach()
+    return *gradient, ce.detach(), z, step_residual(plain, z, policy.eps)
+
+
+def assembled(found: tuple[Tensor, ...], policy: RelaxPolicy) -> Unrolled:
+    """`of_known_length`'s tensors as `bptt` returns them."""
+    *gradient, ce, z, r = found
+    return Unrolled(
+        gradient=tuple(gradient),
+        ce=ce,
+        relaxed=Relaxed(
+            z_T1=z,
+            z_ref=z,
+            r_T1=r,
+            r_ref=r,
+            steps=policy.T1,
+            hit_cap=policy.refine and not bool(r.max() <= policy.tolerance),
+            objective=policy.objective,
+        ),
+    )
 
 
 def unrolled(params: Params, z: Tensor, y: Tensor, relaxed: Relaxed) -> Unrolled:

@@ -1,6 +1,6 @@
 """Floating-point operations of a HOPE training step, a clip, without a device: ``python -m tests.bench.hope_flops``.
 
-Forward and backward pass of the models of `tests.bench.hope_gpu` on the meta device, where nothing is computed.
+Forward and backward pass of the models of `tests.bench.hope_models` on the meta device, where nothing is computed.
 Products and attention count, elementwise work does not; the whole square of attention counts, as its kernels with a
 mask compute it. Operators are those that reach a device: about the kernels that eager code launches.
 """
@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.bench.hope_gpu import MODELS, Scale, settings_of
+from tests.bench.hope_models import MODELS, Scale, settings_of
 from trainers.hope.losses import Batch, lost
 from trainers.hope.model import Predictor
 

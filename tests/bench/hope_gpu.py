@@ -1,86 +1,41 @@
 """HOPE on a GPU: a step against the documented layer written plainly, phase 5 and the hybrid against the transformer.
 
-A step is a forward and a backward pass of all losses, without the optimiser. A case and what it is compared with
-take turns in one process. Cases that compile come last and are left out, with a note, once `BUDGET` is spent: the whole
-stays within four minutes. ``scale`` makes everything small, so that a test can take all of it on a CPU.
+A step is a forward and a backward pass of all losses, without the optimiser. Cases of a group take turns in one
+process. Every finding is said on stderr as soon as it is there, so that a run that is cut off has lost nothing; a case
+that fails is reported and the others go on. Groups that compile come last and are left out, with a note, once `BUDGET`
+is spent. `Scale` makes everything small, so that a test can take all of it on a CPU.
 """
 
 from __future__ import annotations
 
 import gc
-import tempfile
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 
-from specs.data_clips import PuckData
-from specs.trainer_hope import HopeTrainer
-from tests.bench.figures import median_interval
-from tests.bench.report import Result, Row, ratios
+from tests.bench import hope_gpu_checks as checks
+from tests.bench.figures import median_interval, summary
+from tests.bench.hope_models import WAYS, Scale, problem, settings_of
+from tests.bench.report import Result, Row, ratios, shown
 from tests.bench.stage import Stage
 from tests.support.naive_hope import naive
-from tests.support.peak_memory import PeakMemory
-from trainers.data.clips import load
 from trainers.hope.compute.compiled import compile_
-from trainers.hope.compute.step import Plain, losses_of, step_for
-from trainers.hope.draws import Draws, draws_of
-from trainers.hope.init import initialise
+from trainers.hope.compute.step import Plain, step_for
+from trainers.hope.draws import Draws
 from trainers.hope.losses import Batch
 from trainers.hope.model import Predictor
 
-BUDGET = 170.0
-"""Seconds after which no case is begun that compiles."""
+BUDGET = 130.0
+"""Seconds after which no group is begun that compiles: the last one may take most of two minutes."""
 
-ROUNDS = 10
-GIB = 1 << 30
-Fields = Mapping[str, Any]
-
-P5: Fields = {
-    "spatial_mixing": True,
-    "temporal_embeddings": True,
-    "memories": {"mult": 4, "detach_interval": 2, "surprise_threshold": 0.1},
-    "cms": {"mults": [2.0, 2.5, 3.0], "periods": [1, 3, 7], "scheduled": True},
-}
-D0: Fields = {"pattern": "HHHHHH", "conditioning_bias_std": 0.02, "temporal_embeddings": True}
-MODELS: Mapping[str, Fields] = {
-    "D0": {"model": {**D0, "memories": {"detach_interval": 1}}},
-    "P5": {"model": {**P5, "pattern": "HHHHH"}, "losses": {"isolate_state": False}},
-    "hybrid": {
-        "model": {**P5, "pattern": "THTHTHTHT"},
-        "losses": {"isolate_state": False, "auxiliary": 0.0},
-    },
-    "ViT-24": {"model": {"pattern": "T" * 24}, "losses": {"auxiliary": 0.0}},
-}
-FLOAT32: Fields = {}
-BFLOAT16: Fields = {"precision": "bfloat16"}
-GRAPHS: Fields = {"compute": {"cuda_graphs": True}}
-COMPILED: Fields = {"compute": {"cuda_graphs": True, "compile": True}}
-WAYS: Mapping[str, Fields] = {
-    "fp32, eager": FLOAT32,
-    "bf16, eager": BFLOAT16,
-    "fp32, CUDA graph": GRAPHS,
-    "bf16, CUDA graph": {**BFLOAT16, **GRAPHS},
-    "bf16, compiled, CUDA graph": {**BFLOAT16, **COMPILED},
-    "fp32, compiled, CUDA graph": COMPILED,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The size of everything; by default that of the documented runs."""
-
-    samples: int = 16
-    model: Fields = field(default_factory=dict)
-    data: Fields = field(default_factory=dict)
-    depth: int | None = None  # blocks kept of a pattern
-    rounds: int = ROUNDS
-    clips: int = 64
-    ways: Sequence[str] = tuple(WAYS)
+WARM_UP = 2
+Step = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +45,19 @@ class Case:
     way: str
 
 
-NAIVE = "D0: documented layer, fp32, eager"
+NAIVE = Case(what="D0: documented layer, fp32, eager", of="D0", way="fp32, eager")
+
+
+@dataclass(kw_only=True)
+class Found:
+    """Rows and notes so far. A note is said as soon as it is known."""
+
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        print(f"hope_gpu: {text}", file=sys.stderr, flush=True)
 
 
 def measure(stage: Stage) -> Result:
@@ -101,126 +68,135 @@ def measure(stage: Stage) -> Result:
             rows=(),
             notes=("needs a CUDA GPU: none is here",),
         )
-    return measured(Scale(rounds=ROUNDS * stage.more), torch.device("cuda"))
+    scale = Scale(rounds=Scale.rounds * stage.more)
+    return measured(scale, torch.device("cuda"))
 
 
 def measured(scale: Scale, device: torch.device) -> Result:
     torch.set_float32_matmul_precision("highest")
     began = time.monotonic()
-    rows: list[Row] = []
-    notes: list[str] = [*_checks(scale, device)]
-    for way in scale.ways:
-        compiles = "compiled" in way
-        if compiles and time.monotonic() - began > BUDGET:
-            notes.append(f"left out, as {BUDGET:.0f} s were spent: {way}")
+    found = Found()
+    _taken(found, "synchronisations", partial(checks.synchronisations, scale, device))
+    for cases in groups_of(scale.ways, compiled=False):
+        _taken(found, cases[-1].what, partial(_group, found, scale, device, cases))
+    for of in ("D0", "P5"):
+        _taken(found, f"peak memory of {of}", partial(checks.checkpointing, scale, device, of))
+    _taken(found, "clips", partial(checks.clips, scale, device))
+    for cases in groups_of(scale.ways, compiled=True):
+        if time.monotonic() - began > BUDGET:
+            found.note(f"left out, as {BUDGET:.0f} s were spent: {cases[-1].what}")
             continue
-        for what, pair in _pairs(way).items():
-            with _freed():
-                found, note = _pair(scale, device, what, pair)
-            rows += found
-            notes.append(note)
+        _taken(found, cases[-1].what, partial(_group, found, scale, device, cases))
     title = f"HOPE, B={scale.samples}, T=7, forward and backward pass, on {device}"
-    return Result(name="hope_gpu", title=title, rows=tuple(rows), notes=tuple(notes))
+    return Result(name="hope_gpu", title=title, rows=tuple(found.rows), notes=tuple(found.notes))
 
 
-def _pairs(way: str) -> Mapping[str, tuple[Case, Case]]:
-    """What is compared -> the case, and what it is measured by."""
-    plain = Case(what=NAIVE, of="D0", way="fp32, eager")
-    pairs = {f"D0, {way}": (Case(what=f"D0: ours, {way}", of="D0", way=way), plain)}
-    if way.startswith("bf16") or way == "fp32, eager":
-        vit = Case(what=f"ViT-24: {way}", of="ViT-24", way=way)
-        for name in ("P5", "hybrid"):
-            pairs[f"{name}, {way}"] = Case(what=f"{name}: {way}", of=name, way=way), vit
-    return pairs
+def groups_of(ways: Sequence[str], *, compiled: bool) -> list[tuple[Case, ...]]:
+    """What takes turns, the most telling first; the first of a group is what the others are compared with."""
+    own = [way for way in ways if ("compiled" in way) == compiled]
+    bfloat16 = [way for way in reversed(own) if way.startswith("bf16")]
+    against_vit = [*bfloat16, *(way for way in own if way == "fp32, eager")]
+    groups = [tuple(_case(of, way) for of in ("ViT-24", "P5", "hybrid")) for way in against_vit]
+    if not compiled:
+        documented = [(NAIVE, *(_case("D0", way) for way in own))] if own else []
+        return [*groups[:1], *documented, *groups[1:]]
+    alone = [(NAIVE, _case("D0", way)) for way in reversed(own)]
+    return [*alone[:1], *groups, *alone[1:]]
 
 
-def _pair(
-    scale: Scale, device: torch.device, what: str, pair: tuple[Case, Case]
-) -> tuple[list[Row], str]:
-    ours, other = pair
-    try:
-        steps = [_step_of(scale, device, case) for case in pair]
-        mine, theirs = _in_turns(steps, scale.rounds, device)
-    except torch.cuda.OutOfMemoryError as error:
-        return [], f"{what}: out of memory: {str(error).splitlines()[0]}"
-    by = f"{other.what} (beside {ours.what})"
-    rows = [
-        Row(what=by, samples=theirs),
-        Row(what=ours.what, samples=mine, against=by, paired=True),
-    ]
-    found = median_interval(ratios(rows[0], rows[1]))
-    verdict = f"{what}: {found.low:.2f} to {found.high:.2f} times as fast as {other.what}"
-    return rows, f"{verdict} ({100 * found.confidence:.0f} % interval of the median)"
+def _case(of: str, way: str) -> Case:
+    return Case(what=f"{of}: {way}", of=of, way=way)
 
 
-def settings_of(scale: Scale, of: str, way: Fields) -> HopeTrainer:
-    given = merged({"kind": "hope", "steps": 1, "batch": scale.samples}, MODELS[of])
-    given = merged(given, {"model": {"pattern": given["model"]["pattern"][: scale.depth]}})
-    given = merged(merged(given, way), {"model": scale.model, "data": scale.data})
-    return HopeTrainer.model_validate(given)
+def _taken(found: Found, name: str, take: Callable[[], str | None]) -> None:
+    """Note what ``take`` says, if anything, or why it failed."""
+    with _freed():
+        try:
+            said = take()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the other findings are taken
+            said = f"{name}: failed: {_said(error)}"
+        if said is not None:
+            found.note(said)
 
 
-def merged(lower: Fields, upper: Fields) -> dict[str, Any]:
-    """Maps merged deeply."""
-    both = {
-        name: merged(lower[name], value) if isinstance(value, Mapping) and name in lower else value
-        for name, value in upper.items()
-    }
-    return {**lower, **both}
+def _group(found: Found, scale: Scale, device: torch.device, cases: Sequence[Case]) -> None:
+    """Every case that can be set up and takes two steps, in turns."""
+    steps: dict[Case, Step] = {}
+    for case in cases:
+        try:
+            step = _step_of(scale, device, case)
+            for _ in range(WARM_UP):  # compiled, captured, libraries warm
+                timed(step, device)
+            steps[case] = step
+        except Exception as error:  # noqa: BLE001 - reported; the other cases are taken
+            found.note(f"{case.what}: failed: {_said(error)}")
+    for row in _rows(cases, _in_turns(steps, scale.rounds, device)):
+        found.rows.append(row)
+        found.note(_verdict(row, found.rows))
 
 
-def _step_of(scale: Scale, device: torch.device, case: Case) -> Callable[[], object]:
+def _rows(cases: Sequence[Case], taken: Mapping[Case, tuple[float, ...]]) -> Iterator[Row]:
+    """Names are those of one table: what others are compared with is named after its group."""
+    first, beside = cases[0], cases[-1].way
+    by = first.what if first.way == beside else f"{first.what} (beside {beside})"
+    for case, samples in taken.items():
+        if case is first:
+            yield Row(what=by, samples=samples)
+        else:
+            compared = first in taken
+            yield Row(
+                what=case.what, samples=samples, against=by if compared else None, paired=compared
+            )
+
+
+def _verdict(row: Row, rows: Sequence[Row]) -> str:
+    of = summary(row.samples)
+    said = f"{row.what}: {shown(of.median)} ({shown(of.low)} .. {shown(of.high)})"
+    other = next((other for other in rows if other.what == row.against), None)
+    if other is None:
+        return said
+    times = median_interval(ratios(other, row))
+    return (
+        f"{said}; {times.low:.2f} to {times.high:.2f} times as fast as {other.what} "
+        f"({100 * times.confidence:.0f} % interval of the median)"
+    )
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}"
+
+
+def _step_of(scale: Scale, device: torch.device, case: Case) -> Step:
     settings = settings_of(scale, case.of, WAYS[case.way])
     model, batch, draws = problem(settings, device)
-    if case.what == NAIVE:
-        plain = Plain(naive(model), settings)
-        return lambda: _cleared(plain, batch, draws)
+    if case is NAIVE:
+        twin = naive(model)
+        plain = Plain(twin, settings)
+        return lambda: _cleared(plain, batch, draws, twin)
     if settings.compute.compile:
         compile_(model)
     step = step_for(model, settings, device)
     return lambda: _cleared(step, batch, draws, model)
 
 
-def _cleared(step: Any, batch: Batch, draws: Draws, model: Predictor | None = None) -> None:
-    for parameter in (model or step._model).parameters():
+def _cleared(step: Any, batch: Batch, draws: Draws, model: Predictor) -> None:
+    for parameter in model.parameters():
         parameter.grad = None
     step(batch, draws)
 
 
-def problem(settings: HopeTrainer, device: torch.device) -> tuple[Predictor, Batch, Draws]:
-    """A model at its start and a batch of clips with the documents' zeros."""
-    source = torch.Generator().manual_seed(0)
-    down, across = settings.data.grid
-    samples, context, width = settings.batch, settings.context, settings.data.feature_width
-    model = Predictor(
-        settings.model, grid=(down, across), feature_width=width, context=settings.context
-    )
-    initialise(model, settings.model, source)
-    features = 3.2 * torch.randn(samples, context + 1, down * across, width, generator=source)
-    actions = torch.zeros(samples, context, 2)
-    actions[:, 0] = torch.randn(samples, 2, generator=source)
-    batch = Batch(
-        features=features.to(device),
-        actions=actions.to(device),
-        states=torch.zeros(samples, context, 2, device=device),
-    )
-    return model.to(device), batch, draws_of(settings, samples, 0, 0, device)
-
-
 def _in_turns(
-    steps: Sequence[Callable[[], object]], rounds: int, device: torch.device
-) -> list[tuple[float, ...]]:
-    for step in steps:  # compiled, captured, libraries warm
-        step()
-        step()
-    taken: list[list[float]] = [[] for _ in steps]
+    steps: Mapping[Case, Step], rounds: int, device: torch.device
+) -> dict[Case, tuple[float, ...]]:
+    taken: dict[Case, list[float]] = {case: [] for case in steps}
     for _ in range(rounds):
-        for step, seconds in zip(steps, taken, strict=True):
-            seconds.append(timed(step, device))
-    return [tuple(seconds) for seconds in taken]
+        for case, step in steps.items():
+            taken[case].append(timed(step, device))
+    return {case: tuple(seconds) for case, seconds in taken.items()}
 
 
-def timed(step: Callable[[], object], device: torch.device) -> float:
+def timed(step: Step, device: torch.device) -> float:
     _wait(device)
     began = time.perf_counter()
     step()
@@ -241,67 +217,3 @@ def _freed() -> Iterator[None]:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def _checks(scale: Scale, device: torch.device) -> Iterator[str]:
-    """What is no time of a step: memory, synchronisations, clips."""
-    for of in ("D0", "P5"):
-        with _freed():
-            yield _checkpointing(scale, device, of)
-    with _freed():
-        yield _synchronisations(scale, device)
-    with _freed():
-        yield _clips(scale, device)
-
-
-def _checkpointing(scale: Scale, device: torch.device, of: str) -> str:
-    """At interval 0, where the graph through the memories is never cut. Parameters and clips are left out."""
-    peaks = []
-    for checkpoint in (False, True):
-        more = {"model": {"checkpoint_blocks": checkpoint, "memories": {"detach_interval": 0}}}
-        with _freed():
-            peaks.append(_peak(settings_of(scale, of, more), device))
-    plain, recomputed = peaks
-    return (
-        f"{of}, interval 0, fp32: peak {plain / GIB:.2f} GiB, with block checkpointing "
-        f"{recomputed / GIB:.2f} GiB: {recomputed / plain:.2f} of it"
-    )
-
-
-def _peak(settings: HopeTrainer, device: torch.device) -> int:
-    model, batch, draws = problem(settings, device)
-    step = Plain(model, settings)
-    if device.type != "cuda":
-        with PeakMemory(held=[*model.parameters(), batch.features]) as memory:
-            step(batch, draws)
-        return memory.peak
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    step(batch, draws)
-    return torch.cuda.max_memory_allocated() - before
-
-
-def _synchronisations(scale: Scale, device: torch.device) -> str:
-    settings = settings_of(scale, "hybrid", BFLOAT16)
-    model, batch, draws = problem(settings, device)
-    losses_of(model, settings, batch, draws)
-    if device.type != "cuda":
-        return "host synchronisations: known on a GPU alone"
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        losses_of(model, settings, batch, draws)
-    except RuntimeError as error:
-        return f"a forward pass waits for the GPU: {str(error).splitlines()[0]}"
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    return "host synchronisations in a forward pass of teacher and jump: 0"
-
-
-def _clips(scale: Scale, device: torch.device) -> str:
-    data = PuckData.model_validate({**scale.data, "clips": scale.clips})
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        load(data, 0, Path(folder), device, tasks=["base"])
-        _wait(device)
-    seconds = time.perf_counter() - began
-    return f"clips made: {scale.clips} in {seconds:.1f} s, {scale.clips / seconds:.0f} a second"

@@ -21,7 +21,7 @@ from trainers.hope.model import Predictor
 SPECS = Path(__file__).parents[2] / "specs"
 PROFILES = {
     "hope_phases": ("laptop", "h200", "paper"),
-    "hope_fixed": ("laptop", "small", "h200", "paper"),
+    "hope_fixed": ("laptop", "small", "h200", "h200_continual", "paper"),
 }
 PROTOCOLS = [
     (campaign, profile, run)
@@ -120,6 +120,14 @@ def test_a_corrected_hybrid_has_the_corrections_and_an_auxiliary_loss_for_its_ke
 ) -> None:
     pair = [trainer("hope_fixed", profile, run) for run in ("hybrid", "hybrid_corrected")]
     assert differing(*pair) == {*ALL.split(), "losses.auxiliary"}
+
+
+@pytest.mark.parametrize("run", runs("hope_fixed", "h200_continual"))
+def test_the_comparison_on_a_gpu_learns_what_the_whole_campaign_would(run: str) -> None:
+    """It is computed and kept otherwise, no more."""
+    pair = [trainer("hope_fixed", profile, run) for profile in ("h200", "h200_continual")]
+    only = {"compute.cuda_graphs", "checkpoints.every"}
+    assert differing(*pair) == {*only, "checkpoints.keep_complete", "checkpoints.keep_certified"}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from specs.trainer_hope import WriteScope
+from trainers.hope.products import product_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +103,8 @@ def _each_its_own(W: Tensor, S: int) -> Tensor:
 
 def lowered(state: MemoryState) -> MemoryState:
     """The state for products: in the type that autocast asks for, converted once; else itself."""
-    kind = state.W1.device.type
-    if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
-        return state
-    return state.to(torch.get_autocast_dtype(kind))
+    dtype = product_dtype(state.W1.device.type, otherwise=state.W1.dtype)
+    return state if dtype == state.W1.dtype else state.to(dtype)
 
 
 def rows(x: Tensor, S: int) -> Tensor:

@@ -18,6 +18,7 @@ from specs.trainer_hope import HopeModel
 from trainers.hope.attention import LN_EPS, Sight, sight
 from trainers.hope.blocks import BLOCKS, BlockOut, Pass, kept
 from trainers.hope.memory import MemoryState
+from trainers.hope.products import product_dtype
 from trainers.hope.titan import CONDITIONING
 from trainers.hope.writing import WriteRecord
 
@@ -142,9 +143,7 @@ class Predictor(nn.Module):
         """Of frames at ``times`` (B or 1, T), where any block attends."""
         if not set(self.settings.pattern) & set(ATTENDING):
             return None
-        kind, dtype = times.device.type, self.embed.weight.dtype
-        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            dtype = torch.get_autocast_dtype(kind)
+        dtype = product_dtype(times.device.type, otherwise=self.embed.weight.dtype)
         return sight(self.settings, times, self.grid, dtype)
 
     def _tokens(self, clips: Clips, frames: Tensor, target: Tensor | None) -> Tensor:
@@ -163,5 +162,8 @@ class Predictor(nn.Module):
         if not (self.settings.checkpoint_blocks and torch.is_grad_enabled()):
             out: BlockOut = block(x, state, how)
             return out
-        again: BlockOut = checkpoint(block, x, state, how, use_reentrant=False)
+        # blocks draw nothing; and the generator of a GPU cannot be read while a graph is captured
+        again: BlockOut = checkpoint(
+            block, x, state, how, use_reentrant=False, preserve_rng_state=False
+        )
         return again

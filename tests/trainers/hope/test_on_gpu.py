@@ -73,7 +73,9 @@ def test_a_gpu_gives_the_losses_and_gradients_of_a_cpu(interval: int, scope: str
     assert_close(gradients(model_of(interval, scope=scope), GPU), here, 1e-4)
 
 
-@pytest.mark.parametrize("interval", [0, 1, 2, 4])
+@pytest.mark.parametrize(
+    "interval", [1, 2]
+)  # cut everywhere, and in places: each compiles for minutes
 def test_compiled_blocks_give_the_gradients_of_eager_ones(interval: int) -> None:
     eager, compiled = model_of(interval), model_of(interval).to(GPU)
     compile_(compiled)
@@ -97,25 +99,29 @@ def test_bfloat16_products_stay_finite(interval: int, depth: int) -> None:
 
 @pytest.mark.parametrize("interval", [0, 1, 2, 4])
 def test_recomputing_blocks_changes_nothing(interval: int) -> None:
+    """Up to rounding: the backward pass of attention adds up in no fixed order."""
     kept = gradients(model_of(interval), GPU)
     again = gradients(model_of(interval, checkpoint_blocks=True), GPU)
-    assert_close(again, kept, 1e-6)
+    assert_close(again, kept, 1e-5)
+
+
+def peak(*, checkpoint: bool) -> int:
+    """Bytes of a step beyond parameters and clips, with the libraries' workspaces there already."""
+    of = small.settings(
+        pattern="HHHHHH", memories={"detach_interval": 0}, checkpoint_blocks=checkpoint
+    )
+    model = small.predictor(of, context=7, dtype=torch.float32).to(GPU)
+    batch, tau = on(small.batch(64, context=7, dtype=torch.float32), GPU), torch.full((64,), 6)
+    for _ in range(2):
+        model.zero_grad(set_to_none=True)
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        lost(model, batch, Losses(), tau.to(GPU)).total.backward()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def test_recomputing_blocks_needs_less_than_half_the_memory() -> None:
-    peaks = []
-    for checkpoint in (False, True):
-        of = small.settings(
-            pattern="HHHHHH", memories={"detach_interval": 0}, checkpoint_blocks=checkpoint
-        )
-        model = small.predictor(of, context=7, dtype=torch.float32).to(GPU)
-        batch = on(small.batch(64, context=7, dtype=torch.float32), GPU)
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        lost(model, batch, Losses(), torch.full((64,), 6, device=GPU)).total.backward()
-        peaks.append(torch.cuda.max_memory_allocated() - before)
-        del model, batch
-    assert peaks[1] <= 0.5 * peaks[0]
+    assert peak(checkpoint=True) <= 0.5 * peak(checkpoint=False)
 
 
 @contextmanager
@@ -138,10 +144,21 @@ def test_a_forward_pass_waits_for_no_number(interval: int, bfloat16: bool) -> No
             lost(model, batch, LOSSES, tau)
 
 
-def test_a_graphed_run_takes_the_steps_of_a_plain_one() -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": {"drop_path": 0.1}},
+        {"model": {"memories": {"scope": "per_sample"}, "pattern": "HT"}},
+        {"model": {"checkpoint_blocks": True}},
+        {"model": {"cms": {"mults": [1.0, 1.5], "periods": [1, 1], "update_every": [1, 3]}}},
+        {"losses": {"isolate_state": False}, "accumulate": 2},
+    ],
+    ids=["drop path", "per sample", "recomputed blocks", "slow levels", "shared state"],
+)
+def test_a_graphed_run_takes_the_steps_of_a_plain_one(fields: dict[str, Any]) -> None:
     """And leaves the parameters that it leaves, up to rounding, over the end of an epoch."""
     chosen = [
-        small.trainer(device="cuda", compute={"cuda_graphs": graphs}, model={"drop_path": 0.1})
+        small.trainer(device="cuda", compute={"cuda_graphs": graphs}, **fields)
         for graphs in (True, False)
     ]
     runs = [build(settings, small.Clips(), device=GPU) for settings in chosen]
@@ -149,3 +166,17 @@ def test_a_graphed_run_takes_the_steps_of_a_plain_one() -> None:
         graphed, plain = (run.advance() for run in runs)
         assert graphed["loss/total"] == pytest.approx(plain["loss/total"], rel=1e-4)
         assert graphed["train/grad_norm"] == pytest.approx(plain["train/grad_norm"], rel=1e-3)
+
+
+def test_a_graphed_run_in_bfloat16_learns() -> None:
+    """As a plain one does: products of three digits, summed in another order, tell them apart."""
+    more = {"precision": "bfloat16", "steps": 24}
+    last = []
+    for graphs in (True, False):
+        settings = small.trainer(device="cuda", compute={"cuda_graphs": graphs}, **more)
+        run = build(settings, small.Clips(), device=GPU)
+        losses = [run.advance()["loss/total"] for _ in range(24)]
+        assert losses[-1] < losses[0]
+        assert run.evidence().finite
+        last.append(losses[-1])
+    assert last[0] == pytest.approx(last[1], rel=0.05)

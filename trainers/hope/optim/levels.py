@@ -41,4 +41,5 @@ class HeldLevels:
                 parameter.grad = held if parameter.grad is None else held + parameter.grad
             if last or (step + 1) % every == 0 or parameter.grad is None:
                 continue
-            self.held[name], parameter.grad = parameter.grad, None
+            # a copy: the next replay of a CUDA graph overwrites the gradient that it has left
+            self.held[name], parameter.grad = parameter.grad.clone(), None

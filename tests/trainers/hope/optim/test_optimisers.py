@@ -111,6 +111,20 @@ def test_what_is_applied_is_the_sum_of_what_was_held() -> None:
     assert not held.held
 
 
+def test_what_is_held_is_not_what_a_later_gradient_is_written_over() -> None:
+    """A CUDA graph leaves every gradient at one place."""
+    of = model(cms={"mults": [1.0], "periods": [1], "update_every": [2]})
+    levels = HeldLevels(of, of.settings.cms)
+    slow = dict(of.named_parameters())[next(iter(sorted(levels.names())))]
+    place = torch.ones_like(slow)
+    slow.grad = place
+    levels.gate(0, last=False)
+    place.fill_(10.0)
+    slow.grad = place
+    levels.gate(1, last=False)
+    assert torch.equal(slow.grad, torch.full_like(slow, 11.0))
+
+
 def test_a_level_of_every_step_is_never_held() -> None:
     of = model(cms={"mults": [1.0], "periods": [1]})
     assert not HeldLevels(of, ContinuumMemory(mults=(1.0,), periods=(1,))).names()

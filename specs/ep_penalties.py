@@ -51,15 +51,18 @@ class Jacreg(Model):
 
 
 class Hinge(Model):
-    """Spectral hinge on the self-blocks: only modes with Re mu > -margin are penalised."""
+    """Spectral hinge on the self-blocks: only modes with Re mu > -margin are penalised. On unless ratio is 0."""
 
     ratio: Number = Field(
-        default=0.0, ge=0, le=10, description="norm of its gradient over that of the task gradient"
+        default=0.3,
+        ge=0,
+        le=10,
+        description="norm of its gradient over that of the task gradient; 0: off",
     )
     margin: Number = Field(default=0.5, ge=0, le=1)
     power_steps: int = Field(default=12, ge=1, le=1000)
     eps: Number = Field(default=0.3, gt=0, le=1)
-    every: int = Field(default=1, ge=1, description="training steps between two")
+    every: int = Field(default=2, ge=1, description="training steps between two")
     sequences: int = Field(
         default=0, ge=0, description="of a batch, so many are looked at; 0: all of them"
     )

@@ -150,6 +150,7 @@ class EpTrainer(Model):
         "train/task_used",
         "val/ce",
         "val/ce_T1",
+        "val/ce_refined",
         "val/ce_ema",
         "val/bits_per_byte",
         "residual/T1",

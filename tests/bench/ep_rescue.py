@@ -24,7 +24,7 @@ EARLY = (1, 5, 10, 20, 30, 50)
 
 def with_hinge(settings: EpTrainer, ratio: float) -> EpTrainer:
     """The settings of a checkpoint with the hinge and the gate of the recipe, and without other penalties."""
-    hinge = {"ratio": ratio, "margin": 0.5, "power_steps": 12}
+    hinge = {"ratio": ratio, "margin": 0.5, "power_steps": 12, "every": 1}
     given = settings.model_dump(exclude_unset=True) | {"hinge": hinge, "resreg": 0.0}
     given["adjoint"] = {**given.get("adjoint", {}), "gate": 1.0}
     given.pop("jacreg", None)

@@ -41,7 +41,7 @@ SETTINGS = EpTrainer.model_validate(
         "device": "cpu",
         "relaxation": {"T1": 40, "t1max": 40},
         "adjoint": {"max_steps": 40, "tolerance": 1e-12},
-        "hinge": {"ratio": 0.3, "margin": 0.5, "power_steps": 12},
+        "hinge": {"ratio": 0.3, "margin": 0.5, "power_steps": 12, "every": 1},
     }
 )
 

@@ -50,7 +50,7 @@ def jacobian(options: argparse.Namespace) -> Linearisation:
         {
             "kind": "ep", "width": options.width, "heads": 16, "context": options.context,
             "batch": 1, "init_scale": options.init_scale, "device": "cpu",
-            "relaxation": {"T1": 22, "t1max": 22, "eps": 0.3}, "adjoint": {"max_steps": 12},
+            "relaxation": {"T1": 22, "t1max": 22, "eps": 0.3}, "adjoint": {"max_steps": 12}, "hinge": {"ratio": 0.0},
             "optimizer": {"lr": 4e-3, "warmup": 4}, "validation": {"sequences": 1},
         }
     )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 from campaign.gpus.etiquette import MIB, TOLERANCE
 from campaign.gpus.nvml import NvmlProbe
-from campaign.gpus.probe import Device
+from campaign.gpus.probe import Device, DeviceReport, ProbeKind
 from tests.faults.plane import await_that, plane, script
 
 pytestmark = [pytest.mark.gpu, pytest.mark.heavy, pytest.mark.timeout(280)]
@@ -39,9 +39,25 @@ if len(sys.argv) > 2:
 """
 
 
-def idle_gpus() -> list[Device]:
-    found = NvmlProbe(host="here", timeout=60.0).report().devices
-    return [d for d in found if d.id.startswith("GPU-") and d.problem is None and not d.processes]
+def idle_gpus(report: DeviceReport) -> list[Device]:
+    return [d for d in whole(report) if d.problem is None and not d.processes]
+
+
+def whole(report: DeviceReport) -> list[Device]:
+    """Its GPUs; a MIG slice is none."""
+    return [d for d in report.devices if d.id.startswith("GPU-")]
+
+
+def why_none(report: DeviceReport) -> str:
+    """Why this machine has no GPU to test on: only said where that is so."""
+    if report.probe is ProbeKind.NONE:
+        return "this machine has no NVML library, so no GPU"
+    if report.probe is ProbeKind.UNKNOWN:
+        return f"nothing is known of this machine's GPUs: {report.problem}"
+    if not whole(report):
+        return "this machine has no GPU that is whole"
+    troubles = [f"{d.id}: {d.problem or 'in use'}" for d in whole(report)]
+    return f"no GPU of this machine is idle: {'; '.join(troubles)}"
 
 
 def campaign(where: Path, pinned: Device, others: list[str]) -> Path:
@@ -65,9 +81,10 @@ def told(path: Path) -> dict[str, Any] | None:
 
 
 def test_a_pinned_run_sees_exactly_its_gpu_and_the_next_one_gets_it_empty(tmp_path: Path) -> None:
-    gpus = idle_gpus()
+    report = NvmlProbe(host="here", timeout=60.0).report()
+    gpus = idle_gpus(report)
     if not gpus:
-        pytest.skip("every GPU of this machine is in use")
+        pytest.skip(why_none(report))
     pinned, others = gpus[-1], [gpu.id for gpu in gpus[:-1]]
     baseline = pinned.memory_used or 0
     with plane(tmp_path / "home") as made:

@@ -166,6 +166,24 @@ def test_the_hinge_is_alone_and_is_the_same_for_its_twin(profile: str) -> None:
     assert ep(profile, "bptt_twin").hinge.ratio == 0
 
 
+@pytest.mark.parametrize("profile", ("gradient", *PROFILES))
+def test_the_recipe_with_the_hinge_is_that_of_the_trainer_where_nothing_is_said(
+    profile: str,
+) -> None:
+    default, recipe = EpTrainer(kind="ep"), ep(profile, "ep_hinge")
+    assert (default.hinge.ratio, default.hinge.margin, default.hinge.every) == (0.3, 0.5, 2)
+    for penalties in ("hinge", "jacreg", "resreg", "homeostasis", "weight_cap"):
+        assert getattr(default, penalties) == getattr(recipe, penalties)
+    assert default.adjoint.gate == recipe.adjoint.gate == 1.0
+
+
+def test_the_gradient_profile_settles_every_equilibrium_and_keeps_five_checkpoints() -> None:
+    assert list(hopf("gradient").spec.runs) == ["ep_hinge"]
+    trainer = ep("gradient", "ep_hinge")
+    assert trainer.relaxation.tolerance == 1e-6
+    assert trainer.checkpoints.keep_complete * trainer.checkpoints.every == trainer.steps == 2000
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_runs_differ_only_in_what_their_names_say(profile: str) -> None:
     trainers = [ep(profile, name) for name in hopf(profile).spec.runs]

@@ -92,6 +92,15 @@ def test_an_older_block_of_the_documented_trainer_is_refused_by_name(one: One, b
         assert part in error.allowed
 
 
+@pytest.mark.parametrize("word", ["tf32", "TF32"])
+def test_tf32_is_refused_with_the_reason_and_what_to_take_instead(one: One, word: str) -> None:
+    error = one(campaign(f"kind: ep\ncompute: {{products: {word}}}"))
+    assert error.where == "runs.r.trainer.compute.products"
+    for part in ("too coarse", "0.33 nats", "3xtf32", "tf32_steps"):
+        assert part in error.allowed
+    assert not error.allowed.endswith("...")
+
+
 @pytest.mark.parametrize(
     ("trainer", "expected"),
     [

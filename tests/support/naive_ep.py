@@ -27,6 +27,8 @@ class Naive:
     T2: int = 40
     radius: float = 0.02
     """The nudge is sized so that its first displacement is this part of the state."""
+    ahead: bool = False
+    """Start the phases where trainers/ep does, at the adjoint of a silent block; the documents start at the free state."""
 
     def force(self, p: Params, z: Tensor, x: Tensor) -> Tensor:
         """F(z; x) with q and k normalised, (B, T, C)."""
@@ -57,7 +59,7 @@ class Naive:
         """a with J^T a = -ell, from T2 nudged steps."""
         first = _pull(p, z, y) / (1 + self.damping)
         beta = self.radius * _size(z) / _size(first)
-        up, down = z, z
+        up, down = (z - beta * first, z + beta * first) if self.ahead else (z, z)
         for _ in range(self.T2):
             mean = 0.5 * (up + down)
             up, down = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from specs.trainer_ep import EpTrainer
+from specs.trainer_ep import EpTrainer, Objective
 from trainers.ep.abscissa import rightmost
 from trainers.ep.block import Params
 from trainers.ep.compute.engine import PLAIN, Plain
@@ -24,6 +24,7 @@ class Worth:
 
     ce: float  # at the objective's state, nats per token
     ce_T1: float
+    ce_refined: float  # where the policy does not refine, that at T1
     r_T1: float
     r_ref: float | None  # None where the policy does not refine
 
@@ -38,18 +39,27 @@ def worth(
     engine: Plain = PLAIN,
 ) -> Worth:
     """Loss and residuals on ``idx``, ``y`` (N, T), in training-sized batches."""
-    totals = torch.zeros(4, dtype=torch.float64, device=idx.device)
+    totals = torch.zeros(5, dtype=torch.float64, device=idx.device)
     for part_idx, part_y in _batches(settings.batch, idx, y):
         system, relaxed = equilibrium(params, settings, policy, part_idx, part_y, engine)
+        at_T1 = cross_entropy(system.W_h, relaxed.z_T1, part_y)
+        refined = cross_entropy(system.W_h, relaxed.z_ref, part_y)
         found = (
-            cross_entropy(system.W_h, relaxed.z, part_y),
-            cross_entropy(system.W_h, relaxed.z_T1, part_y),
+            refined if relaxed.objective is Objective.FIXED_POINT else at_T1,
+            at_T1,
+            refined,
             relaxed.r_T1.mean(),
             relaxed.r_ref.mean(),
         )
         totals += len(part_idx) * torch.stack(found).double()
-    ce, ce_T1, r_T1, r_ref = (totals / len(idx)).tolist()
-    return Worth(ce=ce, ce_T1=ce_T1, r_T1=r_T1, r_ref=r_ref if policy.refine else None)
+    ce, ce_T1, ce_refined, r_T1, r_ref = (totals / len(idx)).tolist()
+    return Worth(
+        ce=ce,
+        ce_T1=ce_T1,
+        ce_refined=ce_refined,
+        r_T1=r_T1,
+        r_ref=r_ref if policy.refine else None,
+    )
 
 
 @torch.no_grad()

@@ -158,14 +158,18 @@ class EpTraining:
         return {} if capped is None else {"train/capped": float(capped)}
 
     def evaluate(self) -> Mapping[str, float]:
-        """Losses of parameters and average on the validation sequences; the average's residual."""
+        """Losses of parameters and average on the validation sequences; the average's residual.
+
+        Refined under `finite_T` too: how far the two losses are apart shows what the model made of its T1.
+        """
         settings, (idx, y) = self._settings, self._validation
-        policy = RelaxPolicy.of(settings)
+        policy = RelaxPolicy.of(settings, measure=True)
         now = measure.worth(self._params, settings, policy, idx, y, self._engine)
         average = measure.worth(self._ema, settings, policy, idx, y, self._engine)
         metrics: dict[str, float] = {
             "val/ce": now.ce,
             "val/ce_T1": now.ce_T1,
+            "val/ce_refined": now.ce_refined,
             "val/ce_ema": average.ce,
             "residual/T1_ema": average.r_T1,
         }

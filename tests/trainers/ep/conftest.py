@@ -25,9 +25,10 @@ def one_thread() -> None:
 
 @pytest.fixture
 def settings() -> Callable[..., EpTrainer]:
-    """Settings of a toy; keyword arguments replace fields."""
+    """Settings of a toy; keyword arguments replace fields. The hinge is off unless it is asked for, then on at every step."""
 
     def make(**fields: Any) -> EpTrainer:
+        fields["hinge"] = {"ratio": 0.0, "every": 1, **fields.get("hinge", {})}
         toy: dict[str, Any] = {
             "kind": "ep",
             "width": 8,

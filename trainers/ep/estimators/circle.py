@@ -19,7 +19,7 @@ from torch import Tensor
 from trainers.ep.norms import per_sequence_norm
 
 STRAYED = 2.0
-"""A complex phase farther from the mean than this times the real ones is on no circle any more."""
+"""Where one phase is farther from the mean than this times another, there is no circle any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,17 +75,20 @@ class Circle:
         return torch.cat((first, second, rest))
 
     def on_circle(self, rows: Tensor) -> Tensor:
-        """Are the complex phases where analytic ones are, as far from the mean as the real pair? (B,).
+        """Are all phases equally far from the mean, as to first order they must be? (B,).
 
-        To first order all phases are equally far. A phase that came near a pole or a branch point is not, and
-        neither is one that is no number.
+        A complex one that came near a pole or a branch point is not, nor is a real one that it drove through the
+        mean into another basin: that one alone keeps its distance while nudge and displacements shrink. Neither
+        is one that is no number. Half the distance of the real pair counts as one more: a shift that both share is
+        no part of a circle. Of two phases the mean is the middle: they are equally far wherever they are.
         """
         away = rows - self.state * contract(self.mean, rows)
-        pair = per_sequence_norm(0.5 * (away[0] - away[1]))
-        if not self.complex_phases:
-            return pair.isfinite()
-        re, im = (per_sequence_norm(part) for part in away[2:].chunk(2))
-        return (torch.hypot(re, im) <= STRAYED * pair).all(0)
+        pair = (away[0], away[1], 0.5 * (away[0] - away[1]))
+        far = torch.stack([per_sequence_norm(phase) for phase in pair])
+        if self.complex_phases:
+            re, im = away[2:].chunk(2)
+            far = torch.cat((far, torch.hypot(per_sequence_norm(re), per_sequence_norm(im))))
+        return far.isfinite().all(0) & (far.amax(0) <= STRAYED * far.amin(0))
 
 
 def contract(weights: Tensor, rows: Tensor) -> Tensor:

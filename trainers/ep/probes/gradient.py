@@ -1,40 +1,33 @@
 """How good is the gradient? Every estimator against the exact adjoint and against BPTT, in float64.
 
 Three errors are told apart. Truncation: J^T a = -ell is not solved, which r_adj shows. Bias of the nudge: it is solved
-for too large a radius, which r_adj does not show once it is small. The objective: BPTT differentiates the relaxation,
-not its fixed point. So nothing is concluded about the radius from an adjoint that has not converged.
+for too large a radius, and r_adj stops falling however many steps there are. The objective: BPTT differentiates the
+relaxation, not its fixed point. So nothing is concluded about the radius from an adjoint that has not converged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from specs.trainer_ep import Adjoint as AdjointSettings
 from specs.trainer_ep import EpTrainer, Estimator, Solver
 from trainers.ep.block import Params
 from trainers.ep.estimators.bptt import bptt
+from trainers.ep.estimators.bptt_tail import bptt_tail
 from trainers.ep.estimators.exact import exact
 from trainers.ep.estimators.record import Adjoint
 from trainers.ep.probes import Say
+from trainers.ep.probes.likeness import Likeness, by_group, likeness
 from trainers.ep.probes.model import Model, force_residual
 from trainers.ep.relax import RelaxPolicy
 from trainers.ep.task import ADJOINT, Gradient, implicit_gradient
 
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "QKVO": ("W_Q", "W_K", "W_V", "W_O"),
-    "FFN": ("W_1", "b_1", "W_2", "b_2"),
-    "LN": ("ln1_gain", "ln1_bias", "ln2_gain", "ln2_bias"),
-    "E": ("E",),
-    "pos": ("pos",),
-}
-"""All parameters of the force; the head's gradient is direct and the same for every estimator."""
-
 REFERENCE_TOLERANCE = 1e-8
+_FEWEST_POINTS = 4  # two phases are `ep`
 _NEVER = 1e-300  # a tolerance that no adjoint reaches: it then takes all of its steps
 _MOST_APPLICATIONS = 4000
 
@@ -52,26 +45,19 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likeness:
-    """Of two gradients. ``error``: the norm of the difference over that of the reference."""
-
-    cosine: float
-    error: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class GradientRow:
     """``part``: estimator (as the settings have it), sweep (of T2 and hr with `ep`), or conclusion."""
 
     COLUMNS: ClassVar[tuple[str, ...]] = (
-        "model", "part", "estimator", "t2", "hr", "r_adj", "converged", "cosine", "error",
+        "model", "part", "estimator", "points", "t2", "hr", "r_adj", "converged", "cosine", "error",
         "cosine_bptt",
     )  # fmt: skip
 
     model: str
     part: str
     estimator: str
-    t2: int | None = None  # applications of J^T, at most
+    points: int | None = None  # phases of a nudging estimator
+    t2: int | None = None  # applications of J^T, at most; steps differentiated by bptt_tail
     hr: float | None = None
     r_adj: float | None = None
     steps: int | None = None
@@ -100,10 +86,11 @@ def probe(model: Model, options: Options, say: Say) -> tuple[GradientRow, ...]:
     """The estimators at the checkpoint's settings, the sweep, and what it says."""
     say(f"{model.name}: exact adjoint and BPTT")
     reference = make_reference(model)
-    rows = [_bptt_row(model, reference)]
+    rows = [_bptt_row(model, reference), _tail_row(model, reference)]
     for estimator in ADJOINT:
         say(f"{model.name}: {estimator.value}")
-        rows.append(_row(model, reference, estimator, model.settings.adjoint, "estimator"))
+        adjoint = _with_points(model.settings.adjoint, estimator)
+        rows.append(_row(model, reference, estimator, adjoint, "estimator"))
     sweep = [
         _swept(model, reference, steps, radius, say)
         for radius in options.hr
@@ -152,15 +139,23 @@ def _leaves(params: Params) -> Params:
 
 def _bptt(model: Model) -> Gradient:
     """Over the Euler steps that the objective takes."""
-    settings = model.settings
-    plain = settings.relaxation.model_copy(update={"solver": Solver.EULER})
-    changed: dict[str, Any] = {
-        "relaxation": plain,
-        "batch": 2 * model.sequences,
-    }  # double: twice the bytes
-    settings = settings.model_copy(update=changed)
+    settings = _by_euler(model)
     policy = RelaxPolicy.of(settings)
     return bptt(_leaves(model.params), settings, policy, model.idx, model.y).gradient[:-1]
+
+
+def _by_euler(model: Model) -> EpTrainer:
+    """The settings as they are to be unrolled in double precision: twice the bytes, as of twice the batch."""
+    plain = model.settings.relaxation.model_copy(update={"solver": Solver.EULER})
+    changed: dict[str, Any] = {"relaxation": plain, "batch": 2 * model.sequences}
+    return model.settings.model_copy(update=changed)
+
+
+def _with_points(adjoint: AdjointSettings, estimator: Estimator) -> AdjointSettings:
+    """`holomorphic` with four phases where the settings have two, which are `ep` once more."""
+    if estimator is not Estimator.HOLOMORPHIC:
+        return adjoint
+    return adjoint.model_copy(update={"points": max(adjoint.points, _FEWEST_POINTS)})
 
 
 def _row(
@@ -181,13 +176,14 @@ def _row(
     converged = r_adj <= wanted
     of_exact = likeness(gradient, reference.exact)
     of_bptt = likeness(gradient, reference.bptt)
-    nudges = estimator in (Estimator.EP, Estimator.HOLOMORPHIC)
+    points = {Estimator.EP: 2, Estimator.HOLOMORPHIC: adjoint.points}.get(estimator)
     return GradientRow(
         model=model.name,
         part=part,
         estimator=estimator.value,
+        points=points,
         t2=adjoint.max_steps,
-        hr=adjoint.radius if nudges else None,
+        hr=adjoint.radius if points else None,
         r_adj=r_adj,
         steps=found.record.steps,
         converged=converged,
@@ -197,8 +193,15 @@ def _row(
         error_bptt=of_bptt.error,
         groups=by_group(gradient, reference.exact),
         g=reference.g,
-        finding="" if converged else f"unconverged: r_adj {r_adj:.1e}, wanted {wanted:g}",
+        finding="; ".join(_remarks(found, r_adj, wanted)),
     )
+
+
+def _remarks(found: Adjoint, r_adj: float, wanted: float) -> Iterator[str]:
+    if r_adj > wanted:
+        yield f"unconverged: r_adj {r_adj:.1e}, wanted {wanted:g}"
+    if found.record.fell_back:
+        yield "a phase left its circle: solved anew with two; take a smaller hr"
 
 
 def _swept(model: Model, reference: Reference, steps: int, radius: float, say: Say) -> GradientRow:
@@ -208,6 +211,27 @@ def _swept(model: Model, reference: Reference, steps: int, radius: float, say: S
         update={"max_steps": steps, "radius": radius, "tolerance": _NEVER}
     )
     return _row(model, reference, Estimator.EP, adjoint, "sweep", wanted=settings.adjoint.tolerance)
+
+
+def _tail_row(model: Model, reference: Reference) -> GradientRow:
+    settings = _by_euler(model)
+    policy = RelaxPolicy.of(settings)
+    found = bptt_tail(_leaves(model.params), settings, policy, model.idx, model.y)
+    gradient = found.gradient[:-1]
+    of_exact, of_bptt = likeness(gradient, reference.exact), likeness(gradient, reference.bptt)
+    return GradientRow(
+        model=model.name,
+        part="estimator",
+        estimator=Estimator.BPTT_TAIL.value,
+        t2=min(settings.tail, found.relaxed.steps),
+        cosine=of_exact.cosine,
+        error=of_exact.error,
+        cosine_bptt=of_bptt.cosine,
+        error_bptt=of_bptt.error,
+        groups=by_group(gradient, reference.exact),
+        g=reference.g,
+        finding="through the last steps only",
+    )
 
 
 def _bptt_row(model: Model, reference: Reference) -> GradientRow:
@@ -256,20 +280,3 @@ def conclusion(name: str, sweep: Sequence[GradientRow]) -> GradientRow:
 
 def _error(row: GradientRow) -> float:
     return float("nan") if row.error is None else row.error
-
-
-def likeness(gradient: Sequence[Tensor], reference: Sequence[Tensor]) -> Likeness:
-    """Over all tensors together."""
-    a, b = (torch.cat([t.flatten() for t in ts]) for ts in (gradient, reference))
-    size = torch.linalg.vector_norm(b)
-    cosine = a @ b / (torch.linalg.vector_norm(a) * size)
-    return Likeness(cosine=float(cosine), error=float(torch.linalg.vector_norm(a - b) / size))
-
-
-def by_group(gradient: Gradient, reference: Gradient) -> Mapping[str, Likeness]:
-    names = Params._fields[: len(reference)]
-    a, b = dict(zip(names, gradient, strict=True)), dict(zip(names, reference, strict=True))
-    return {
-        group: likeness([a[name] for name in members], [b[name] for name in members])
-        for group, members in GROUPS.items()
-    }

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from trainers.ep.probes import Say
 from trainers.ep.probes.model import ROOT, Model
-from trainers.ep.probes.motion import Fate, observe
+from trainers.ep.probes.motion import FINDINGS, Fate, observe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def probe(model: Model, options: Options, say: Say) -> tuple[KnockoutRow, ...]:
                 settled=sum(motion.fate is Fate.ROOT for motion in seen),
                 sequences=len(seen),
                 steps=steps,
-                finding="settles" if worst.fate is Fate.ROOT else "does not settle",
+                finding=FINDINGS[worst.fate],
             )
         )
     return tuple(rows)

@@ -37,6 +37,17 @@ class Fate(StrEnum):
     DIVERGED = "diverged"
 
 
+FINDINGS = {
+    Fate.ROOT: "it settles",
+    Fate.CYCLE: "it goes round: a Hopf bifurcation lies behind",
+    Fate.FALLING: "the residual still falls: more steps would tell",
+    Fate.RISING: "the residual still rises: more steps would tell",
+    Fate.RESTLESS: "it neither settles nor repeats itself within the window",
+    Fate.DIVERGED: "it leaves every bound",
+}
+"""Each fate in words; a residual that still moves is no verdict."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Motion:
     """A relaxation of one sequence. Times are in units of eps x steps."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from trainers.ep.probes import Say
 from trainers.ep.probes.model import ROOT, Model
-from trainers.ep.probes.motion import Fate, observe
+from trainers.ep.probes.motion import FINDINGS, Fate, observe
 
 MOST_STEPS = 1_000_000
 
@@ -58,17 +58,7 @@ def probe(model: Model, options: Options, say: Say) -> tuple[RelaxRow, ...]:
             amplitude=motion.amplitude,
             period=motion.period,
             residuals=motion.residuals,
-            finding=_FINDINGS[motion.fate],
+            finding=FINDINGS[motion.fate],
         )
         for b, motion in enumerate(seen)
     )
-
-
-_FINDINGS = {
-    Fate.ROOT: "it settles",
-    Fate.CYCLE: "it goes round: a Hopf bifurcation lies behind",
-    Fate.FALLING: "the residual still falls: more steps would tell",
-    Fate.RISING: "the residual still rises: more steps would tell",
-    Fate.RESTLESS: "it neither settles nor repeats itself within the window",
-    Fate.DIVERGED: "it leaves every bound",
-}

@@ -143,5 +143,7 @@ def _checked(arnoldi: Arnoldi | None) -> str:
     """What the checks say, behind the finding."""
     if arnoldi is None:
         return ""
-    found = "did not converge" if arnoldi.re_mu is None else f"finds Re mu {arnoldi.re_mu:.6g}"
-    return f"; Arnoldi {found}; J v and its finite difference differ by {arnoldi.fd_difference:.1e}"
+    lost = "did not converge"
+    on_J = lost if arnoldi.re_mu is None else f"finds Re mu {arnoldi.re_mu:.6g}"
+    on_M = lost if arnoldi.rho is None else f"rho {arnoldi.rho:.6g}"
+    return f"; Arnoldi {on_J} on J, {on_M} on M; J v and its finite difference differ by {arnoldi.fd_difference:.1e}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import itertools
+import math
 
 import pytest
 import torch
@@ -193,21 +194,45 @@ def test_phases_that_stay_are_reported_to_have_stayed(toy):
 
 
 def test_a_phase_that_is_no_number_is_off_its_circle():
-    rows = torch.ones(4, 2, 3, 4)
-    rows[1] = -1
+    rows = four_phases(1, 1j, -1, -1j)
     rows[2, 0] = torch.nan
     assert Circle.of(4, rows).on_circle(rows).tolist() == [False, True]
-    rows[2:] = 3
-    assert not Circle.of(4, rows).on_circle(rows).any()
+
+
+@pytest.mark.parametrize(
+    ("phases", "on"),
+    [
+        ((1, 1j, -1, -1j), True),
+        ((7 + 1e-3, 7 + 1e-3j, 7 - 1e-3, 7 - 1e-3j), True),
+        ((0, 0, 0, 0), True),
+        ((1, 3j, -1, -3j), False),
+        ((1, 0.3j, -1, -0.3j), False),
+        ((4, 0.1j, 0, -0.1j), False),
+        ((2, -1.5 + 0.5j, 1, -1.5 - 0.5j), False),
+        ((math.inf, 1j, -1, -1j), False),
+    ],
+)
+def test_phases_are_on_a_circle_where_all_are_equally_far_from_their_mean(phases, on):
+    """(4, .1j, 0, -.1j): one real phase in another basin, the others together. The next: the pair shares a shift."""
+    rows = four_phases(*phases)
+    assert Circle.of(4, rows).on_circle(rows).tolist() == [on, on]
+
+
+def four_phases(z0: complex, z1: complex, z2: complex, z3: complex) -> torch.Tensor:
+    """Rows of two sequences in which all numbers are the same."""
+    assert z3 == z1.conjugate()
+    rows = torch.tensor([z0, z2, z1.real, z1.imag], dtype=torch.float64)
+    return rows[:, None, None, None].repeat(1, 2, 3, 4)
 
 
 @pytest.mark.parametrize("points", [2, 4])
-def test_single_precision_is_enough_for_the_nudge(toy, points):
+@pytest.mark.parametrize("radius", [1e-2, 5e-3, 1e-3])
+def test_single_precision_is_enough_for_the_nudge(toy, points, radius):
     t = toy()
     z = t.fixed_point()
     a = exact(t.system, z, solver(), 0.3).a
     single = t.system.to(torch.float32)
-    settings = solver(max_steps=100, check_every=10, radius=0.01, points=points, tolerance=1e-3)
+    settings = solver(max_steps=100, check_every=10, radius=radius, points=points, tolerance=1e-3)
     out = holomorphic(single, z.float(), settings, 0.3)
     assert out.record.converged
     assert out.a.dtype is torch.float32

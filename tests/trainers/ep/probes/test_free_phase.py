@@ -33,6 +33,17 @@ def test_knockout_scales_the_output_of_attention_alone(model, said):
     assert bool((m.params.W_O != 0).any())
 
 
+@pytest.mark.parametrize(
+    ("time", "fate", "says"),
+    [(2.0, Fate.FALLING, "more steps would tell"), (60.0, Fate.ROOT, "it settles")],
+)
+def test_a_knockout_that_was_cut_short_is_no_verdict(model, said, time, fate, says):
+    options = knockout.Options(scales=(1.0,), time=time)
+    (row,) = knockout.probe(model(init_scale=0.5), options, said.append)
+    assert row.fate is fate
+    assert says in row.finding
+
+
 def test_the_eps_sweep_compares_equal_times(model, said):
     m = model(init_scale=1.0)
     rows = eps_sweep.probe(m, eps_sweep.Options(eps=(0.2, 0.1, 0.05), time=2.0), said.append)

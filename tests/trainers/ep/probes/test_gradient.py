@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from specs.trainer_ep import Estimator
 from trainers.ep.block import Params
 from trainers.ep.probes import gradient
-from trainers.ep.probes.gradient import Options, by_group, conclusion, likeness, probe
+from trainers.ep.probes.gradient import Options, conclusion, probe
+from trainers.ep.probes.likeness import GROUPS, by_group, likeness
 
 TIGHT = {"T1": 400, "t1max": 800, "tolerance": 1e-13}
 """A free phase that ends at the root itself, where exact and BPTT are the same gradient."""
@@ -77,14 +79,41 @@ def test_one_radius_says_nothing_about_the_radius(settled, said):
 
 def test_every_estimator_is_measured_in_every_group(settled, said):
     rows = probe(settled, Options(t2=(), hr=()), said.append)
-    assert {row.estimator for row in rows} == {"bptt", "rbp", "ep", "holomorphic", "exact"}
+    assert {row.estimator for row in rows} == {estimator.value for estimator in Estimator}
     for row in rows:
         assert set(row.groups) == {"QKVO", "FFN", "LN", "E", "pos"}
         assert all(group.cosine > 0.9 for group in row.groups.values())
 
 
+@pytest.mark.parametrize(("given", "measured"), [(2, 4), (4, 4), (8, 8)])
+def test_holomorphic_is_measured_with_four_points_at_least(model, said, given, measured):
+    of_run = {"points": given, "radius": 0.01, "max_steps": 80}
+    estimator = "ep" if given == 2 else "holomorphic"
+    block = model(init_scale=0.5, batch=2, relaxation=TIGHT, adjoint=of_run, estimator=estimator)
+    rows = probe(block, Options(t2=(), hr=()), said.append)
+    (two,), (circle,) = of(rows, "ep"), of(rows, "holomorphic")
+    assert (two.points, circle.points) == (2, measured)
+    assert circle.error < two.error
+
+
+def test_a_circle_that_was_left_is_told(model, said):
+    wide = {"points": 4, "radius": 0.5, "max_steps": 80}
+    block = model(init_scale=1.0, batch=2, relaxation=TIGHT, adjoint=wide, estimator="holomorphic")
+    (circle,) = of(probe(block, Options(t2=(), hr=()), said.append), "holomorphic")
+    assert "a phase left its circle" in circle.finding
+
+
+def test_a_tail_of_all_steps_is_bptt_itself(model, said):
+    block = model(
+        init_scale=0.5, batch=2, relaxation={"T1": 20, "t1max": 20}, tail=20, estimator="bptt_tail"
+    )
+    (tail,) = of(probe(block, Options(t2=(), hr=()), said.append), "bptt_tail")
+    assert tail.t2 == 20
+    assert tail.error_bptt == pytest.approx(0.0, abs=1e-12)
+
+
 def test_the_groups_hold_every_parameter_of_the_force_once():
-    members = [name for names in gradient.GROUPS.values() for name in names]
+    members = [name for names in GROUPS.values() for name in names]
     assert sorted(members) == sorted(Params._fields[:-1])
 
 

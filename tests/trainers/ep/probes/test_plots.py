@@ -3,8 +3,19 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 
-from trainers.ep.probes import gradient, relax, spectrum
+from trainers.ep.probes import (
+    adaptive_eps,
+    anderson,
+    compile,
+    eps_sweep,
+    gradient,
+    knockout,
+    lyapunov,
+    relax,
+    spectrum,
+)
 from trainers.ep.probes.plots import PICTURES, draw
 from trainers.probe_pictures import CannotPlot
 
@@ -29,9 +40,35 @@ def test_residuals_and_cosines_have_pictures(model, said):
     assert draw("gradient", swept, "png").startswith(MAGIC["png"])
 
 
+def test_every_picture_names_its_axes_its_lines_and_itself(model, said, monkeypatch):
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **_: function
+    )  # the picture needs no compiler
+    block = model(init_scale=0.5)
+    found = {
+        "lyapunov": lyapunov.probe(block, lyapunov.Options(), said.append),
+        "anderson": anderson.probe(block, anderson.Options(evaluations=5), said.append),
+        "knockout": knockout.probe(block, knockout.Options(time=2.0), said.append),
+        "eps-sweep": eps_sweep.probe(block, eps_sweep.Options(), said.append),
+        "compile": compile.probe(block, compile.Options(repeats=1), said.append),
+        "spectrum": spectrum.probe(block, spectrum.Options(), said.append),
+        "relax": relax.probe(block, relax.Options(steps=40), said.append),
+        "adaptive-eps": adaptive_eps.probe(block, adaptive_eps.Options(steps=40), said.append),
+        "gradient": gradient.probe(block, gradient.Options(t2=(2, 4), hr=(0.01, 0.1)), said.append),
+    }
+    assert found.keys() == PICTURES.keys()
+    for name, rows in found.items():
+        axes = Figure().subplots()
+        PICTURES[name](axes, rows)
+        assert axes.get_xlabel() and axes.get_ylabel() and axes.get_title()
+        assert axes.get_legend() is not None
+
+
 def test_what_has_no_picture_says_what_has(rows):
     with pytest.raises(CannotPlot, match=", ".join(PICTURES)):
-        draw("knockout", rows, "png")
+        draw("weight", rows, "png")
 
 
 @pytest.mark.parametrize("kind", ["gif", ""])

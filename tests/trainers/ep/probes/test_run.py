@@ -17,9 +17,10 @@ from specs.trainer_ep import EpTrainer
 from trainers import checkpoint
 from trainers.data import load
 from trainers.ep.probes import MODULES
+from trainers.ep.probes.plots import PICTURES
 from trainers.ep.probes.run import measure
 from trainers.ep.trainer import EpTraining, build
-from trainers.probe_answer import as_json, read_options
+from trainers.probe_answer import as_json, check_plot, read_options
 from trainers.probe_order import CODES, Order, Refused
 
 TEXT = "".join(f"line {n} of a text that is long enough\n" for n in range(300))
@@ -194,7 +195,6 @@ def test_parameters_that_are_no_numbers_are_refused(trained, tmp_path):
         ("gradient", Order(options={"t2": [0]}), "t2 are"),
         ("gradient", Order(options={"hr": [0.0]}), "hr are"),
         ("spectrum", Order(options={"method": "magic"}), "'magic' is not a valid Method"),
-        ("knockout", Order(plot="a.png"), "no picture of knockout"),
         ("relax", Order(plot="a.gif"), "must end in .png"),
     ],
 )
@@ -202,6 +202,15 @@ def test_a_wrong_order_is_refused_before_anything_is_read(name, order, says, tmp
     refused = refusal(name, tmp_path / "nowhere", order)
     assert refused.kind == "usage"
     assert says in str(refused)
+
+
+def test_every_probe_has_a_picture():
+    assert set(PICTURES) == set(MODULES)
+
+
+def test_a_probe_without_a_picture_says_which_have_one():
+    with pytest.raises(Refused, match=r"no picture of weight; there are of: relax, spectrum"):
+        check_plot("weight", Order(plot="a.png"), ("relax", "spectrum"))
 
 
 @pytest.mark.parametrize("fields", [{"sequences": 0}, {"threads": 0}])

@@ -38,6 +38,7 @@ def test_arnoldi_on_J_and_the_finite_difference_agree_with_the_blocks(model, sai
     assert row.arnoldi is not None
     assert row.arnoldi.gap <= 1e-3 * abs(row.max_re_mu)
     assert row.arnoldi.fd_difference <= 1e-3
+    assert f"Re mu {row.arnoldi.re_mu:.6g} on J, rho {row.arnoldi.rho:.6g} on M" in row.finding
 
 
 def test_the_dominant_mode_of_M_can_hide_the_rightmost_one():

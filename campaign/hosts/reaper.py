@@ -12,7 +12,7 @@ from typing import Any
 
 from campaign.hosts import inbox, locks, records, release
 from campaign.hosts.family import Survivors
-from campaign.hosts.identity import is_alive
+from campaign.hosts.identity import boot_id, is_alive
 from campaign.hosts.inbox import Mail
 from campaign.hosts.kill_log import KillLog
 from campaign.hosts.ladder import Ending, Ladder
@@ -112,6 +112,7 @@ def _exit(
             baseline={} if pid is None else pid.baseline,
             probe=lambda: release.run_probe(launch.probe_argv, launch.env),
             clock=_Clock(survivors=survivors),
+            rebooted=pid is not None and pid.shim.boot_id != boot_id(),
         ),
     )
 

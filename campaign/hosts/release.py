@@ -124,10 +124,17 @@ def after(
     baseline: Mapping[str, int],
     probe: Probe,
     clock: Clock,
+    rebooted: bool = False,
 ) -> dict[str, Any] | None:
-    """``gpu_release`` of exit.json: None where the attempt had no GPU."""
+    """``gpu_release`` of exit.json: None where the attempt had no GPU.
+
+    ``rebooted``: the host was, after the attempt began. Nothing in a GPU outlives that, and the GPU itself may be
+    another one now, so nobody is asked.
+    """
     if not launch.gpus:
         return None
+    if rebooted:
+        return {"ok": True, "seconds": 0.0, "detail": "not checked: the host was rebooted since"}
     if ending.outcome is Outcome.STUCK:
         return {"ok": False, "seconds": 0.0, "detail": "; ".join(ending.left)}
     if not launch.probe_argv:

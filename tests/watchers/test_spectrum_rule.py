@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from specs.files import MetricLine
+from specs.load import load
 from specs.watch import Certify, SpectrumRule, rule_name
 from watchers.judgement import begin, take_line
 from watchers.rules import judge, metrics_of
@@ -22,7 +23,8 @@ from watchers.verdict import Decision, Moment, Phase, Verdict
 from watchers.window import Window
 
 NAN, INF = math.nan, math.inf
-RECORD = Path(__file__).with_name("curves") / "spectrum.jsonl"
+CURVES = Path(__file__).with_name("curves")
+SPEC = Path(__file__).parents[2] / "specs" / "ep_hopf.yaml"
 
 
 def spectrum(**fields: Any) -> SpectrumRule:
@@ -220,15 +222,16 @@ def test_by_default_it_judges_the_exact_spectrum_against_zero() -> None:
 
 
 @cache
-def recorded() -> dict[tuple[str, int], list[Any]]:
-    lines = (json.loads(line) for line in RECORD.read_text().splitlines())
+def recorded(file: str = "spectrum") -> dict[tuple[str, int], list[Any]]:
+    """(run, seed) -> points [step, estimate of max Re mu, residual at T1, loss]."""
+    lines = (json.loads(line) for line in (CURVES / f"{file}.jsonl").read_text().splitlines())
     return {(line["run"], line["seed"]): line["points"] for line in lines}
 
 
-def alerts(run: tuple[str, int], rule: SpectrumRule) -> list[int]:
+def alerts(run: tuple[str, int], rule: SpectrumRule, file: str = "spectrum") -> list[int]:
     """The steps at which a watcher with this rule alone would have told somebody."""
     judgement, steps = begin((rule,), Certify()), []
-    for step, mu, *_ in recorded()[run]:
+    for step, mu, *_ in recorded(file)[run]:
         line = MetricLine(t=float(step), step=step, metrics={"spectrum/estimate": mu})
         judgement, found = take_line(judgement, line)
         steps += [finding.step for finding in found if finding.rule == rule_name(rule)]
@@ -258,3 +261,30 @@ def test_a_recorded_training_with_the_hinge_is_left_alone_but_for_a_true_excursi
     for step in alerts(run, EARLY):
         assert above & set(range(step - 10, step + 1))
     assert len(alerts(run, EARLY)) <= 3
+
+
+ON_A_GPU = "spectrum_h200"
+
+
+@cache
+def shipped(name: str) -> SpectrumRule:
+    """A rule of the profile h200 of specs/ep_hopf.yaml."""
+    text = f"defaults.trainer.data.path={SPEC}"  # any: it is not read
+    watch = load(SPEC, profile="h200", sets=[text]).spec.runs["ep_plain"].watch
+    return next(rule for rule in watch if isinstance(rule, SpectrumRule) and rule.name == name)
+
+
+@pytest.mark.parametrize("name", ["re_mu_positive", "re_mu_rising"])
+@pytest.mark.parametrize(
+    "run", [run for run in recorded(ON_A_GPU) if run[0] != "ep_hinge"], ids=str
+)
+def test_at_c_256_every_blow_up_is_told_before_its_residual_leaves_its_band(
+    run: tuple[str, int], name: str
+) -> None:
+    left = next(step for step, _, residual, _ in recorded(ON_A_GPU)[run] if residual > 1e-2)
+    assert alerts(run, shipped(name), ON_A_GPU)[0] < left
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_at_c_256_five_thousand_steps_with_the_hinge_never_look_unstable(seed: int) -> None:
+    assert alerts(("ep_hinge", seed), shipped("re_mu_positive"), ON_A_GPU) == []

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from campaign.hosts import release
+from campaign.hosts.ladder import Ending, Outcome
+from campaign.hosts.records import LaunchRecord
 
 GIB = 2**30
 GPU = "GPU-1"
@@ -37,6 +39,24 @@ class Clock:
 
     def wait(self, seconds: float) -> None:
         self.time += seconds
+
+
+def launched() -> LaunchRecord:
+    return LaunchRecord(
+        campaign="c",
+        run="r",
+        attempt=1,
+        host="h",
+        cookie="0" * 32,
+        argv=("true",),
+        cwd="/",
+        env={},
+        devices=(GPU,),
+        locks={},
+        socket="",
+        grace=0.0,
+        probe_argv=("probe",),
+    )
 
 
 def ask(*reports: dict[str, Any], baseline: int = 0) -> dict[str, Any]:
@@ -140,3 +160,25 @@ def test_what_a_driver_prints_before_the_report_is_passed_over(tmp_path: Path) -
     script = tmp_path / "probe.py"
     script.write_text(f"print('a warning')\nprint({json.dumps(report())!r})")
     assert release.run_probe([sys.executable, "-I", "-S", str(script)], {}) == report()
+
+
+def test_nobody_is_asked_about_a_gpu_after_a_reboot() -> None:
+    """It may be another GPU by now, and a probe that does not know it would be asked for a minute."""
+
+    def never() -> dict[str, Any]:
+        raise AssertionError("asked")
+
+    freed = release.after(
+        launched(),
+        Ending(outcome=Outcome.GONE),
+        leader=None,
+        baseline={GPU: 0},
+        probe=never,
+        clock=Clock(),
+        rebooted=True,
+    )
+    assert freed == {
+        "ok": True,
+        "seconds": 0.0,
+        "detail": "not checked: the host was rebooted since",
+    }

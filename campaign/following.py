@@ -169,12 +169,17 @@ def _run_changed(old: RunRow | None, run: RunRow, alerts: Sequence[AlertRow]) ->
 def _finished(run: RunRow, why: str) -> Line:
     cell = run.metrics.get(run.metric)
     number = "" if cell is None else f"; {run.metric} {shown(cell['latest'])}"
-    best = "" if cell is None or cell["best"] is None else f", best {shown(cell['best'])}"
+    best = "" if cell is None or cell["best"] is None else f", {_best(run)} {shown(cell['best'])}"
     at = "" if run.step is None else f" at step {run.step}"
     if run.result == "succeeded":
         return Line(run=run.run, text=f"succeeded{at}{number}{best}", tone="good")
     kind = f" ({run.failure_class})" if run.failure_class else ""
     return Line(run=run.run, text=f"{run.result}{kind}{at}{why}", tone="bad")
+
+
+def _best(run: RunRow) -> str:
+    """What the lowest value is called: of the present phase, where the training has any."""
+    return "best" if run.phase is None else f"best of {run.phase}"
 
 
 def _waits(run: RunRow) -> str:
@@ -191,7 +196,7 @@ def _evaluated(old: RunRow | None, run: RunRow) -> Line | None:
     if before is not None and before["latest_step"] == cell["latest_step"]:
         return None
     of = "" if run.steps is None else f" of {run.steps}"
-    best = "" if cell["best"] is None else f" (best {shown(cell['best'])})"
+    best = "" if cell["best"] is None else f" ({_best(run)} {shown(cell['best'])})"
     return Line(
         run=run.run,
         text=f"step {cell['latest_step']}{of}, {run.metric} {shown(cell['latest'])}{best}",

@@ -23,7 +23,8 @@ class Eta:
 
 
 class MetricCell(TypedDict):
-    """The newest value of a metric and its lowest finite one, with their steps.
+    """The newest value of a metric and its lowest finite one, with their steps. Where the training has phases,
+    the lowest is of the phase of the newest.
 
     A plain dict: there are many of them where there are many runs.
     """
@@ -61,21 +62,32 @@ def eta_of(
 def merged_metrics(legs: Sequence[Leg]) -> dict[str, MetricCell]:
     """Each metric over the line of attempts, oldest first: what a rollback left behind is not on it.
 
-    Of an attempt that was left, only a best value up to that step counts; the newest value is that
-    of the newest attempt that has one.
+    Of an attempt that was left, only a best value up to that step counts, and none where the next one
+    has come to another phase; the newest value is that of the newest attempt that has one.
     """
     cells: dict[str, MetricCell] = {}
+    before: Leg | None = None
     for leg in legs:
         best = leg.progress.get("best", {})
+        same_phase = before is None or continues(leg, before)
         for name, latest in leg.progress.get("latest", {}).items():
-            value, step = _lowest(best.get(name), leg.left_at, cells.get(name))
+            value, step = _lowest(
+                best.get(name), leg.left_at, cells.get(name) if same_phase else None
+            )
             cells[name] = {
                 "latest": latest["value"],
                 "latest_step": latest["step"],
                 "best": value,
                 "best_step": step,
             }
+        before = leg if leg.progress.get("latest") else before
     return cells
+
+
+def continues(leg: Leg, before: Leg) -> bool:
+    """Is the attempt still in the phase of training in which the one before it was left?"""
+    now, then = leg.progress.get("phase") or {}, before.progress.get("phase") or {}
+    return now.get("since") is None and now.get("name") == then.get("name")
 
 
 def _lowest(

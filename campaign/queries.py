@@ -27,6 +27,7 @@ def brief_attempts(runs: str) -> str:
         ELSE json_object(
             't', json_extract(progress, '$.t'),
             'step', json_extract(progress, '$.step'),
+            'phase', json_extract(progress, '$.phase'),
             'steps_per_s', json_extract(progress, '$.steps_per_s'),
             'latest', json_object(metric, json_extract(progress, {latest})),
             'best', json_object(metric, json_extract(progress, {best})))

@@ -104,6 +104,7 @@ def run_row(
         attempt=count,
         step=_step(attempts),
         steps=total,
+        phase=next((a.phase for a in reversed(attempts) if a.step is not None), None),
         metric=_main_metric(metric, metrics),
         metrics=metrics,
         device=", ".join(last.devices) if last else None,

@@ -28,6 +28,7 @@ class CampaignRow:
 class RunRow:
     """``attempt``: how many there were. ``metric``: the one to look at first.
 
+    ``phase``: of its training, where that has any; the best values are then of this phase.
     ``reason``: why it waits, what stops it, or why it ended. ``changes``: what rollbacks have set.
     """
 
@@ -40,6 +41,7 @@ class RunRow:
     attempt: int
     step: int | None
     steps: int | None
+    phase: str | None
     metric: str
     metrics: Mapping[str, MetricCell]
     device: str | None
@@ -88,6 +90,12 @@ class AttemptRow:
     def step(self) -> int | None:
         step: int | None = self.progress.get("step")
         return step
+
+    @property
+    def phase(self) -> str | None:
+        """The phase of the training that its newest line belongs to."""
+        phase: str | None = (self.progress.get("phase") or {}).get("name")
+        return phase
 
 
 @dataclass(frozen=True, kw_only=True)

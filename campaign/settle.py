@@ -22,6 +22,7 @@ from campaign.records import (
     WatchVerdict,
 )
 from campaign.state import State
+from specs.endings import with_word
 from specs.run import RunSpec
 from specs.watch import rule_name
 
@@ -50,22 +51,22 @@ def _after_verdict(
     state: State, run: Run, attempt: Attempt, verdict: WatchVerdict, ending: Ending, now: float
 ) -> Outcome:
     """A rule ended it, or would have if the trainer had not ended first."""
-    killed = Ending(
-        result=Result.KILLED, rule=verdict.rule, reason=verdict.reason, exit_code=ending.exit_code
-    )
+    said = attempt.trainer_failure
+    why = with_word(verdict.reason, None if said is None else said[1])
+    killed = Ending(result=Result.KILLED, rule=verdict.rule, reason=why, exit_code=ending.exit_code)
     if verdict.action == "kill":
         return _done(run, killed, now)
     if not isinstance(run.spec, RunSpec):
-        lost = f"{verdict.reason}; not rolled back: its stored spec cannot be read"
+        lost = f"{why}; not rolled back: its stored spec cannot be read"
         return _done(run, killed.model_copy(update={"reason": lost}), now)
     rule = next(r for r in run.spec.watch if rule_name(r) == verdict.rule)
     used = run.rollbacks.get(verdict.rule, 0)
     if used >= rule.tries:
-        spent = f"{verdict.reason}; rolled back {used} times already (tries: {rule.tries})"
+        spent = f"{why}; rolled back {used} times already (tries: {rule.tries})"
         return _done(run, killed.model_copy(update={"reason": spent}), now)
     plan = starts.rollback_start(state, attempt, verdict.onset)
     if not isinstance(plan, starts.Ready):
-        reason = f"{verdict.reason}; not rolled back: {plan.why}"
+        reason = f"{why}; not rolled back: {plan.why}"
         return _done(run, killed.model_copy(update={"reason": reason}), now)
     move_run(_who(run), run.status.status, RunFact.ROLLED_BACK)
     after = run.model_copy(
@@ -78,9 +79,7 @@ def _after_verdict(
     changed = ", ".join(f"{path}={value}" for path, value in rule.set.items()) or "nothing changed"
     return Outcome(
         run=after,
-        notes=(
-            f"{_who(run)} rolled back to {_where(plan.start)} with {changed}: {verdict.reason}",
-        ),
+        notes=(f"{_who(run)} rolled back to {_where(plan.start)} with {changed}: {why}",),
     )
 
 

@@ -49,8 +49,8 @@ class Ending:
 def of_exit(record: Mapping[str, Any], failed: Mapping[str, Any] | None) -> Ending:
     """The ending that exit.json states; ``failed``: the trainer's last ``failed`` event, if any.
 
-    Whose order ended it counts before the exit code: a trainer that obeys may well leave with 0. The
-    shim's own orders (a timeout, a SIGTERM from outside) are failures with a class.
+    Whose order ended it counts before the exit code: a trainer that obeys may well leave with 0. One that
+    a rule ended may have failed by itself at the same moment, and knows more than the rule. The shim's own orders (a timeout, a SIGTERM from outside) are failures with a class.
     """
     if record.get("outcome") == "could_not_start":
         return could_not_start(
@@ -62,7 +62,8 @@ def of_exit(record: Mapping[str, Any], failed: Mapping[str, Any] | None) -> Endi
     match order.get("by"):
         case "watcher":
             rule = None if order.get("rule") is None else str(order["rule"])
-            return Ending(result=Result.KILLED, rule=rule, reason=reason, exit_code=code)
+            why = with_word(reason, (failed or {}).get("message"))
+            return Ending(result=Result.KILLED, rule=rule, reason=why, exit_code=code)
         case "user":
             return Ending(result=Result.CANCELLED, reason=f"{reason} (by user)", exit_code=code)
         case "controller":  # which has it reaped where its shim is dead
@@ -75,6 +76,11 @@ def of_exit(record: Mapping[str, Any], failed: Mapping[str, Any] | None) -> Endi
     by_signal = FailureClass.PREEMPTED if _terminated(record) else FailureClass.BAD_EXIT
     stated = said.get("class", FailureClass.BAD_EXIT) if failed is not None else by_signal
     return _failed(stated, record, record.get("detail") or said.get("message"))
+
+
+def with_word(reason: str, message: object) -> str:
+    """A rule's reason, and what the trainer said of its own failure: which tensor spoilt the metric, for instance."""
+    return f"{reason}; the trainer says: {message}" if message else reason
 
 
 def could_not_start(reason: str, failure_class: object = None) -> Ending:

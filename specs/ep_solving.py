@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from specs.base import Listed, Model, Number, word
 from specs.errors import WrongField
+from specs.products import Products
 
 
 class Anchor(StrEnum):
@@ -32,13 +33,6 @@ class Solver(StrEnum):
 class Precision(StrEnum):
     FLOAT32 = "float32"
     FLOAT64 = "float64"
-
-
-class Products(StrEnum):
-    """How float32 matrix products of the free phase and the adjoint are computed on a GPU."""
-
-    FLOAT32 = "float32"
-    TF32X3 = "3xtf32"  # three TF32 products; about float32's accuracy
 
 
 def _products(value: object) -> object:
@@ -147,7 +141,9 @@ class Compute(Model):
         description="replay free phase and adjoint as CUDA graphs, where there is CUDA",
     )
     compile: bool = Field(default=False, description="torch.compile of the force")
-    products: Annotated[Products, word(Products), BeforeValidator(_products)] = Products.FLOAT32
+    products: Annotated[Products, word(Products), BeforeValidator(_products)] = Field(
+        default=Products.FLOAT32, description="of the free phase and the adjoint, on a GPU"
+    )
     tf32_steps: int = Field(
         default=0,
         ge=0,

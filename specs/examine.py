@@ -15,6 +15,7 @@ from specs.changes import check_rollbacks, read_mended
 from specs.check import Measured, check_metrics, check_shapes, check_starts
 from specs.errors import SpecError, at, did_you_mean, gather, one_of, show
 from specs.explain import Finding
+from specs.idle import check_idle
 from specs.merge import merge_run
 from specs.overrides import DEFAULTS, Override, apply_overrides
 from specs.run import RunSpec
@@ -51,12 +52,13 @@ def examine(
 ) -> Examined:
     """Merge and check the runs of a file; relative paths become absolute, from ``base``."""
     layer, last = tree.table(DEFAULTS), Table(place=tree.place)
-    runs = tree.table("runs")
+    runs, all_run = tree.table("runs"), True
     strangers: tuple[SpecError, ...] = ()
     if profile is not None:
         own = tree.table("profiles", profile)
         layer, last = merge_run(layer, own.without("runs").without(ONLY)), own.table("runs")
         runs, unknown = select(own, runs)
+        all_run = ONLY not in own.entries
         strangers = (*unknown, *_strangers(own, runs))
     written = {
         name: (entry.key, entry.value)
@@ -81,7 +83,7 @@ def examine(
         runs=merged,
         of_values=(*strangers, *gather([*values, *unmeasured], merged)),
         errors=(*strangers, *misplaced, *starts, *gather([*values, *whole, *unmeasured], merged)),
-        doubts=gather(doubts, merged),
+        doubts=gather([*doubts, *check_idle(merged, specs, whole=all_run)], merged),
     )
 
 

@@ -28,6 +28,7 @@ from specs.metric_line import (
     metric_line,
     metric_value,
     parse_metric_line,
+    phase_name,
 )
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "metric_line",
     "metric_value",
     "parse_metric_line",
+    "phase_name",
     "read_json",
     "verify_manifest",
     "write_atomic",

@@ -7,27 +7,34 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+LONGEST_PHASE = 200
+"""Characters of the name of a phase."""
+
 _NONFINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricLine:
-    """Metrics of one step: ``t`` in unix seconds."""
+    """Metrics of one step: ``t`` in unix seconds.
+
+    ``phase``: the part of the training that the step belongs to; None: that of the line before.
+    """
 
     t: float
     step: int
     metrics: Mapping[str, float]
+    phase: str | None = None
 
 
-def metric_line(t: float, step: int, metrics: Mapping[str, float]) -> bytes:
+def metric_line(
+    t: float, step: int, metrics: Mapping[str, float], phase: str | None = None
+) -> bytes:
     """One line for metrics.jsonl; NaN and infinities become strings, as JSON has none."""
-    return (
-        json.dumps(
-            {"t": t, "step": step, "m": {key: _as_json(float(v)) for key, v in metrics.items()}},
-            allow_nan=False,
-        ).encode()
-        + b"\n"
-    )
+    content: dict[str, object] = {"t": t, "step": step}
+    if phase is not None:
+        content["phase"] = phase
+    content["m"] = {key: _as_json(float(v)) for key, v in metrics.items()}
+    return json.dumps(content, allow_nan=False).encode() + b"\n"
 
 
 def parse_metric_line(line: bytes) -> MetricLine | None:
@@ -41,6 +48,7 @@ def parse_metric_line(line: bytes) -> MetricLine | None:
             t=_as_float(value["t"]),
             step=step,
             metrics={str(key): _as_float(v) for key, v in value["m"].items()},
+            phase=phase_name(value.get("phase")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -52,6 +60,21 @@ def metric_value(value: object) -> float | None:
         return _as_float(value)
     except (ValueError, KeyError, OverflowError):
         return None
+
+
+def phase_name(value: object) -> str | None:
+    """The phase of a metric line; None where it names none. Raises ValueError where it is no name.
+
+    A name is a text of at most 200 characters, not empty, or a whole number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"{value!r} is no phase")
+    name = str(value)
+    if not 0 < len(name) <= LONGEST_PHASE:
+        raise ValueError(f"a phase has 1 to {LONGEST_PHASE} characters, not {len(name)}")
+    return name
 
 
 def _as_json(value: float) -> float | str:

@@ -20,11 +20,11 @@ from specs.ep_solving import (
     Anchor,
     Compute,
     Precision,
-    Products,
     Relaxation,
     Solver,
 )
 from specs.errors import UnknownWord, WrongField
+from specs.products import Products
 
 __all__ = [
     "OLDER_BLOCKS",

@@ -14,6 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from specs.base import Listed, Model, Number, word
 from specs.data_clips import TASKS, AnyClips, PuckData
 from specs.errors import WrongField
+from specs.hope_compute import HopeCompute
+from specs.products import Products
 
 LETTERS = {
     "T": "attention with a frame-causal mask, then an MLP",
@@ -268,17 +270,8 @@ class HopeCheckpoints(Model):
     every: int = Field(default=200, ge=1)
     keep_complete: int = Field(default=2, ge=1)
     keep_certified: int = Field(default=3, ge=1)
-
-
-class HopeCompute(Model):
-    """What makes a training step faster without changing what it computes, but for rounding."""
-
-    compile: bool = Field(
-        default=False, description="torch.compile of memories, levels, mixing and attention"
-    )
-    cuda_graphs: bool = Field(
-        default=False,
-        description="replay the gradient of a batch as one CUDA graph, where there is CUDA",
+    keep_phases: bool = Field(
+        default=True, description="those of the ends of a protocol's phases stay besides"
     )
 
 
@@ -334,6 +327,17 @@ class HopeTrainer(Model):
     checkpoints: HopeCheckpoints = HopeCheckpoints()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log_every: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _one_kind_of_products(self) -> HopeTrainer:
+        products = self.compute.products
+        if products is not Products.FLOAT32 and self.precision != "float32":
+            raise WrongField(
+                ("compute.products", "precision"),
+                f"compute.products {products.value} are float32 ones: precision {self.precision} leaves none "
+                "of them. Choose one of the two",
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> HopeTrainer:

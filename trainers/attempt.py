@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from trainers.events import EventLog
 from trainers.failure import CouldNotStart
 from trainers.fit import Outcome, Session, fit
 from trainers.hope import trainer as hope
-from trainers.hope.continual.protocol import tasks_of
+from trainers.hope.continual.protocol import ends, tasks_of
 from trainers.hope.continual.report import Report, artifacts
 from trainers.hope.titan import CONDITIONING
 from trainers.metrics import MetricWriter
@@ -182,13 +182,15 @@ def _ready_hope(
         held_out=settings.continual.held_out if settings.continual else 0,
     )
     trainer = hope.build(settings, source, device=device)
+    if settings.continual is not None and settings.checkpoints.keep_phases:
+        keep = replace(keep, anchors=frozenset(ends(trainer.phases)))
     frame = CONDITIONING + settings.data.grid[0] * settings.data.grid[1]
     return Ready(
         trainer=trainer,
         facts={**facts, "clips_sha256": source.sha256},
         tokens_per_step=settings.batch * settings.accumulate * settings.context * frame,
         keep=keep,
-        report=partial(artifacts, trainer),
+        report=partial(artifacts, trainer, f"{facts['campaign']}/{facts['run']}"),
     )
 
 

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
 def _failed(events: EventLog, failure_class: str, message: str, exit_code: int) -> int:
     print(f"failed ({failure_class}): {message}", file=sys.stderr, flush=True)
-    events.state("failed", **{"class": failure_class, "message": message})
+    events.failed(failure_class, message)
     return exit_code
 
 

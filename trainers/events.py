@@ -22,6 +22,7 @@ class EventLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._noted: set[str] = set()
+        self._failures: set[tuple[str, str]] = set()
 
     def state(self, event: str, **facts: object) -> None:
         """Append one fact; its time is now."""
@@ -32,6 +33,14 @@ class EventLog:
                 print(
                     f"{event} {facts} is not in {self._path}: {error}", file=sys.stderr, flush=True
                 )
+
+    def failed(self, failure_class: str, message: str) -> None:
+        """How the training failed. The same failure is stated once: who finds it may do so before it is raised."""
+        with self._lock:
+            if (failure_class, message) in self._failures:
+                return
+            self._failures.add((failure_class, message))
+        self.state("failed", **{"class": failure_class, "message": message})
 
     def note(self, message: str) -> None:
         """Something that people should know and that stops nothing. The same message is stated once."""

@@ -20,6 +20,7 @@ from specs.files import AttemptFiles
 from trainers.checkpoint import missing_room, save, size_of
 from trainers.clock import SYSTEM_CLOCK, Clock
 from trainers.events import EventLog
+from trainers.failure import classify
 from trainers.metrics import MetricWriter
 from trainers.pace import Pace
 from trainers.protocol import Evidence, NonFinite, Snapshot, Trainer
@@ -58,7 +59,7 @@ def fit(trainer: Trainer, session: Session) -> Outcome:
     written. The metrics are on the disk when it returns or raises; the writer stays open.
     """
     loop = _Loop(trainer=trainer, session=session, saved=trainer.step, pace=Pace(session.clock))
-    session.metrics.reach(trainer.step)
+    session.metrics.reach(trainer.step, trainer.phase)
     try:
         outcome = loop.run()
     finally:
@@ -108,9 +109,12 @@ class _Loop:
             with self.pace.step():
                 metrics = self.trainer.advance()
         except NonFinite as error:
+            # before the metric: a rule that sees it has this process killed within milliseconds
+            failure = classify(error)
+            self.session.events.failed(failure.failure_class, failure.message)
             self.session.metrics.emit(self.trainer.step + 1, error.metrics)
             raise
-        self.session.metrics.reach(self.trainer.step)
+        self.session.metrics.reach(self.trainer.step, self.trainer.phase)
         self.trained = frozenset(metrics)
         return metrics
 

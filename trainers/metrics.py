@@ -46,16 +46,18 @@ class MetricWriter:
         self._may_write = may_write
         self._order = threading.Lock()
         self._step = 0
+        self._phase: str | None = None
         self._lines: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._problem: str | None = None
         self._thread = threading.Thread(target=self._write_all, daemon=True, name="metrics")
         self._thread.start()
 
-    def reach(self, step: int) -> None:
-        """The step that is done now: what `emit_now` is filed under."""
+    def reach(self, step: int, phase: str | None = None) -> None:
+        """The step that is done now: what `emit_now` is filed under. ``phase``: of the training, if it has
+        any; it is named in every line from here on."""
         with self._order:
-            self._step = step
+            self._step, self._phase = step, phase
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:
         """File the metrics of a step. Returns at once."""
@@ -85,7 +87,7 @@ class MetricWriter:
 
     def _put(self, step: int, metrics: Mapping[str, float]) -> None:
         if metrics:
-            self._lines.put(metric_line(self._wall(), step, metrics))
+            self._lines.put(metric_line(self._wall(), step, metrics, self._phase))
 
     # ------------------------------------------------------------ the writer's thread
 

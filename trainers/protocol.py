@@ -44,6 +44,12 @@ class Trainer(Protocol):
     def total_steps(self) -> int: ...
 
     @property
+    def phase(self) -> str | None:
+        """The phase of training that the newest step belongs to (before any, the first step's); None where
+        there is one only. What is measured in one phase is no yardstick for the next."""
+        ...
+
+    @property
     def evaluate_every(self) -> int: ...
 
     @property

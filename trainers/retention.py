@@ -19,10 +19,14 @@ _TRASH = ".trash-"
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """How many are kept: of those that could be resumed from, and of those that are certified."""
+    """How many are kept: of those that could be resumed from, and of those that are certified.
+
+    ``anchors``: steps whose checkpoints stay whatever else is kept, such as the ends of phases.
+    """
 
     keep_complete: int
     keep_certified: int
+    anchors: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +45,8 @@ def superfluous(
 ) -> list[int]:
     """The steps to delete, ascending.
 
-    Kept are the last certified ones, the last that may be resumed from, those that are ``wanted`` by
-    other runs, and all that are newer than the newest certified one: they may yet be certified. The
+    Kept are the last certified ones, the last that may be resumed from, the anchors, those that are
+    ``wanted`` by other runs, and all that are newer than the newest certified one: they may yet be certified. The
     last certified one stays whatever is asked.
     """
     certified = sorted(standings.certified & set(steps))
@@ -50,7 +54,7 @@ def superfluous(
     newest = certified[-1] if certified else -1
     kept = set(certified[-max(1, keep.keep_certified) :])
     kept |= set(resumable[-max(1, keep.keep_complete) :])
-    kept |= set(wanted)
+    kept |= keep.anchors | set(wanted)
     return sorted(step for step in steps if step < newest and step not in kept)
 
 

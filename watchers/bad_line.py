@@ -6,7 +6,7 @@ import json
 import math
 from pathlib import Path
 
-from specs.files import metric_value
+from specs.files import metric_value, phase_name
 
 FORM = '{"t": unix seconds, "step": whole number, "m": {"name": number}}'
 LARGEST_STEP = 2**63 - 1
@@ -59,7 +59,17 @@ def _wrong_values(value: dict[str, object]) -> list[str]:
     else:
         odd = [f"{name} {_shown(v)}" for name, v in metrics.items() if metric_value(v) is None]
         found += [f"has in m {', '.join(odd[:_NAMES])}, which is no number"] if odd else []
+    if (phase := _wrong_phase(value.get("phase"))) is not None:
+        found.append(phase)
     return found
+
+
+def _wrong_phase(phase: object) -> str | None:
+    try:
+        phase_name(phase)
+    except ValueError as error:
+        return f"has phase {_shown(phase)}: {error}"
+    return None
 
 
 def _listed(names: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from specs.endings import Ending
@@ -16,6 +17,8 @@ KEY_TAG = "campaign.attempt_key"
 """Tag by which the run of an attempt is found again, whoever looks."""
 
 PARENT_TAG = "mlflow.parentRunId"
+MOST_FACTS = 500
+SIZES = "parameters"
 _CUT = "…"
 
 
@@ -69,13 +72,30 @@ def end_tags(ending: Ending) -> dict[str, str]:
     )
 
 
-def size_tags(facts: Mapping[str, Any]) -> dict[str, str]:
-    """``parameters``, and ``parameters.<group>`` where the trainer says them by group with a ``total``."""
-    found = facts.get("parameters")
-    if not isinstance(found, Mapping):
-        return _texts({"parameters": found})
-    groups = {f"parameters.{name}": count for name, count in found.items() if name != "total"}
-    return _texts({"parameters": found.get("total"), **groups})
+def fact_params(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What a trainer said of itself when it started, the first 500 facts, by dotted path below ``facts``.
+
+    How many parameters it has is ``parameters``, and ``parameters.<group>`` where it says them by group with a
+    ``total``. No setting has such a name.
+    """
+    flat = dict(islice(_facts(facts), MOST_FACTS))
+    return {to_mlflow(path): _short(value, LONGEST_PARAM) for path, value in flat.items()}
+
+
+def fact_tags(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The whole names of those that MLflow does not take whole."""
+    tags: dict[str, str] = {}
+    for path, _ in islice(_facts(facts), MOST_FACTS):
+        tags.update(long_name_tags(path))
+    return _texts(tags)
+
+
+def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for path, value in _flatten(dict(facts), ()):
+        if path.split(".")[0] == SIZES:
+            yield (SIZES if path == f"{SIZES}.total" else path), value
+        elif path:
+            yield f"facts.{path}", value
 
 
 def _start(attempt: Described) -> str:

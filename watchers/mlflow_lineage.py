@@ -51,6 +51,10 @@ class Described:
     def run_name(self) -> str:
         return self.run if self.attempt == 1 else f"{self.run} (attempt {self.attempt})"
 
+    def name_in(self, experiment: str) -> str:
+        """Of its run in MLflow: in another campaign's experiment, where several may have one of that name, with its own."""
+        return self.run_name if experiment == self.campaign else f"{self.campaign}/{self.run_name}"
+
 
 def described(content: Mapping[str, Any]) -> Described:
     """The attempt that spec.json states. Raises ValueError saying which field is not as it should be."""

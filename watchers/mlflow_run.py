@@ -19,8 +19,9 @@ from watchers.mlflow_describe import (
     KEY_TAG,
     PARENT_TAG,
     end_tags,
+    fact_params,
+    fact_tags,
     params_of,
-    size_tags,
     start_tags,
 )
 from watchers.mlflow_lineage import Described, Ended, Source, ended, sources, unknown_ancestor
@@ -28,6 +29,7 @@ from watchers.mlflow_names import long_name_tags
 from watchers.mlflow_port import NewRun, NotActive, Point, Refused, Target, points_of
 from watchers.mlflow_send import Rejected, send
 from watchers.mlflow_source import read_points
+from watchers.tail import START
 
 Family = Mapping[int, Found]
 """The attempts of one run, by number."""
@@ -101,7 +103,7 @@ class RunWriter:
         return self.target.create_run(
             NewRun(
                 experiment_id=experiment_id,
-                name=one.run_name,
+                name=one.name_in(self.experiment or one.campaign),
                 start_time=start_time(attempt),
                 key=one.key,
                 tags=start_tags(one),
@@ -123,6 +125,20 @@ class RunWriter:
         self._link(family, child=before, parent=one.attempt)
         after = min((n for n in family if n > one.attempt), default=None)
         self._link(family, child=one.attempt, parent=after)
+
+    def _state_facts(self, attempt: Found, run_id: str) -> None:
+        """What the trainer said of itself, as params: how many parameters it has, what data it found."""
+        facts = started_facts(attempt)
+        if not facts:
+            return
+        if tags := fact_tags(facts):
+            self.target.set_tags(run_id, tags)
+        try:
+            self.target.log_params(run_id, fact_params(facts))
+        except Refused as error:
+            one = attempt.described
+            who = f"{one.campaign}/{one.run}/attempt-{one.attempt}"
+            self.say(f"{who}: what its trainer said of itself is not all in MLflow: {error}")
 
     def _link(self, family: Family, *, child: int | None, parent: int | None) -> None:
         """Hang the run of an attempt below that of the next one, so that a list shows one a run."""
@@ -159,6 +175,8 @@ class RunWriter:
             self.say(f"{of.files.metrics}: {what}: {first.why}")
         if read.position == at:
             return False
+        if at == START and source.attempt == attempt.described.attempt:
+            self._state_facts(attempt, entry.run_id)  # before its first line it has said them
         lines = [line for line in read.lines if source.holds(line.step)]
         self._send(attempt, lines, entry, suspect)
         self.ledger.advance(uri, key, source.attempt, read.position)
@@ -185,8 +203,8 @@ class RunWriter:
     # ------------------------------------------------------------ the end
 
     def _finish(self, attempt: Found, entry: Entry, how: Ended) -> None:
-        sizes = size_tags(started_facts(attempt))  # not known before the trainer has said them
-        self.target.set_tags(entry.run_id, {**end_tags(how.ending), **sizes})
+        self._state_facts(attempt, entry.run_id)  # of one that left before its first line
+        self.target.set_tags(entry.run_id, end_tags(how.ending))
         known = None if how.ended_at is None else round(how.ended_at * 1000)
         end_time = known if known is not None else last_time(attempt) or start_time(attempt)
         self.target.end(entry.run_id, how.status, end_time)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from specs.files import MetricLine
+from watchers.training_phases import TrainingPhases
 from watchers.verdict import as_json
 
 MOST_METRICS = 1000
@@ -50,22 +51,30 @@ class Pace:
 
 
 class Progress:
-    """Latest and lowest finite value of every metric, in file order, and the pace."""
+    """Latest and lowest finite value of every metric, in file order, and the pace.
+
+    Where the training has phases, the lowest value is one of the phase that the metric was measured in last.
+    """
 
     def __init__(self) -> None:
         self.pace = Pace()
         self._step: int | None = None
         self._latest: dict[str, tuple[int, float]] = {}
         self._best: dict[str, tuple[int, float]] = {}
+        self._training = TrainingPhases()
 
     def take(self, line: MetricLine) -> None:
         self._step = line.step
+        self._training = self._training.take(line)
         self.pace.take(line.step, line.t)
         for metric, value in line.metrics.items():
             if metric not in self._latest and len(self._latest) >= MOST_METRICS:
                 continue
             self._latest[metric] = (line.step, value)
             best = self._best.get(metric)
+            if best is not None and best[0] < self._training.since <= line.step:
+                del self._best[metric]
+                best = None
             if math.isfinite(value) and (best is None or value < best[1]):
                 self._best[metric] = (line.step, value)
 
@@ -74,6 +83,7 @@ class Progress:
         content = {
             "t": t,
             "step": self._step,
+            "phase": self._phase(),
             "latest": _table(self._latest),
             "best": _table(self._best),
             "steps_per_s": self.pace.steps_per_s(),
@@ -81,6 +91,13 @@ class Progress:
             "checkpoints": {str(step): said for step, said in sorted(checkpoints.items())},
         }
         return json.dumps(content, allow_nan=False).encode() + b"\n"
+
+    def _phase(self) -> dict[str, object] | None:
+        """None where no phase is named; ``since`` None where the attempt began in it."""
+        training = self._training
+        if training.name is None:
+            return None
+        return {"name": training.name, "since": training.since if training.entered else None}
 
 
 def replace_file(path: Path, data: bytes) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from specs.files import MetricLine
+from watchers.training_phases import TrainingPhases
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +41,7 @@ class _Columns:
         self.steps = array("q")
         self.times = array("d")
         self.values = array("d")
-        self.bests: dict[int, array[int]] = {}
+        self.bests: dict[int, tuple[int, array[int]]] = {}
 
     def copy(self, size: int) -> _Columns:
         copy = _Columns()
@@ -49,18 +50,26 @@ class _Columns:
             self.times[:size],
             self.values[:size],
         )
-        copy.bests = {since: rows[:size] for since, rows in self.bests.items()}
+        copy.bests = {
+            since: (min(start, size), rows[: max(0, size - start)])
+            for since, (start, rows) in self.bests.items()
+        }
         return copy
 
     def best(self, since: int, row: int) -> int:
-        """Row of the lowest finite value in rows 0..row with step >= since; -1 if there is none."""
-        rows = self.bests.setdefault(since, array("q"))
-        while len(rows) <= row:
-            here, last = len(rows), rows[-1] if rows else -1
+        """Row of the lowest finite value in rows 0..row with step >= since; -1 if there is none.
+
+        Rows before the first that may count are not kept: a training of many phases asks for many.
+        """
+        if since not in self.bests:
+            self.bests[since] = bisect_left(self.steps, since), array("q")
+        start, rows = self.bests[since]
+        while start + len(rows) <= row:
+            here, last = start + len(rows), rows[-1] if rows else -1
             value = self.values[here]
             better = math.isfinite(value) and (last < 0 or value < self.values[last])
             rows.append(here if better and self.steps[here] >= since else last)
-        return rows[row]
+        return rows[row - start] if row >= start else -1
 
 
 class Series:
@@ -157,7 +166,9 @@ class Window:
     """The points so far. Whole series only for the metrics in ``keep``: those that somebody judges.
 
     ``touched``: the metrics with a new point in the newest line. ``unsound``: those whose newest
-    value is not finite. ``step``: of the newest line; ``first_step``: of the first.
+    value is not finite. ``step``: of the newest line; ``first_step``: of the first. ``training``: the
+    phases of the training; rules that compare a value with earlier ones look no further back than to
+    ``since``.
     """
 
     keep: frozenset[str]
@@ -169,6 +180,7 @@ class Window:
     first_step: int | None = None
     points: int = 0
     lines: int = 0
+    training: TrainingPhases = field(default_factory=TrainingPhases)
 
     def append(self, line: MetricLine) -> Window:
         """This window and one more line."""
@@ -195,7 +207,12 @@ class Window:
             first_step=line.step if self.first_step is None else self.first_step,
             points=self.points + len(touched),
             lines=self.lines + 1,
+            training=self.training.take(line),
         )
+
+    def since(self, after_step: int) -> int:
+        """The first step that an earlier value may have, of a rule that judges from ``after_step`` on."""
+        return max(after_step, self.training.since)
 
     def of(self, metric: str) -> Series:
         """The series of a kept metric. Raises KeyError for one that is not kept: a mistake of ours."""

@@ -32,6 +32,7 @@ from campaign.cli.schema import schema
 from campaign.cli.show import show
 from campaign.cli.submit import submit
 from campaign.cli.ui import ui
+from campaign.cli.undone import closing
 from campaign.cli.up import up
 from campaign.cli.version import version, version_text
 from campaign.cli.wait import wait
@@ -97,8 +98,7 @@ def _run() -> NoReturn:
     except CampaignError as error:
         _fail(str(error), error.exit_code)
     except SpecErrors as errors:
-        count = len(errors.errors)
-        _fail(f"{errors}\n{count} error{'' if count == 1 else 's'}; nothing was submitted", 3)
+        _fail(f"{errors}\n{closing(errors)}", 3)
     except Exception as error:  # noqa: BLE001 - whatever it is, a user gets a sentence, not a traceback
         _fail(_bug(error), ExitCode.BUG)
     sys.exit(ExitCode.OK)

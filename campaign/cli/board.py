@@ -55,12 +55,14 @@ def _fields(runs: Sequence[RunRow], *, wide: bool, bar: str | None) -> list[_Fie
         _Field(Column(title="RUN"), lambda run: Cell(text=run.name if several else run.run)),
         _Field(Column(title="STATUS"), _status),
         _Field(Column(title="STEP", right=True), _step),
+        _Field(Column(title="PHASE"), lambda run: Cell(text=run.phase or "")),
         _Field(Column(title=metric.upper(), right=True), _latest),
     ]
     if bar is not None:
         fields.insert(2, _Field(Column(title=""), lambda run: _bar(run, bar)))
     if wide or bar is None:
-        fields.append(_Field(Column(title="BEST", right=True), _best))
+        title = "BEST IN PHASE" if any(run.phase for run in runs) else "BEST"
+        fields.append(_Field(Column(title=title, right=True), _best))
     if wide or bar is not None:
         fields.append(_Field(Column(title="RESIDUAL", right=True), _residual))
     if wide or bar is None:

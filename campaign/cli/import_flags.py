@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from campaign.cli.output import put, talk, talk_next
+from campaign.cli.undone import undone
 from campaign.errors import NotFound, WrongState
 
 CONTEXT = {"ignore_unknown_options": True}
@@ -45,7 +46,8 @@ def import_flags(
 
     # one word is the whole line; several are what a shell made of it
     line = flags[0] if len(flags) == 1 else shlex.join(flags)
-    text = translate(line, name=name, warm_from=warm_from)
+    with undone("no campaign was made"):
+        text = translate(line, name=name, warm_from=warm_from)
     if out is None:
         put(text.rstrip("\n"))
         return

@@ -32,13 +32,6 @@ _ATTEMPTS = (
     Column(title="BEGAN"),
     Column(title="ENDED"),
 )
-_METRICS = (
-    Column(title="METRIC"),
-    Column(title="LATEST", right=True),
-    Column(title="AT STEP", right=True),
-    Column(title="BEST", right=True),
-    Column(title="AT STEP", right=True),
-)
 
 
 def show(
@@ -104,6 +97,16 @@ def _code(code: CodeRow) -> str:
     return "; ".join(parts)
 
 
+def _metric_columns(phase: str | None) -> tuple[Column, ...]:
+    return (
+        Column(title="METRIC"),
+        Column(title="LATEST", right=True),
+        Column(title="AT STEP", right=True),
+        Column(title="BEST" if phase is None else "BEST IN PHASE", right=True),
+        Column(title="AT STEP", right=True),
+    )
+
+
 def _put_metrics(found: RunDetails) -> None:
     rows = [
         Row(
@@ -119,7 +122,7 @@ def _put_metrics(found: RunDetails) -> None:
     ]
     if rows:
         put()
-        put_grid(_METRICS, rows)
+        put_grid(_metric_columns(found.run.phase), rows)
 
 
 def _attempt(attempt: AttemptRow) -> Row:

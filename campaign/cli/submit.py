@@ -15,6 +15,7 @@ from campaign.cli.follow import follow, teller
 from campaign.cli.grid import Cell, Column, Row
 from campaign.cli.options import FileArgument, HomeOption, JsonOption, ProfileOption, client
 from campaign.cli.output import put, put_grid, put_json, talk, talk_all, talk_next
+from campaign.cli.undone import undone
 from campaign.cli.words import count, short_device
 from campaign.errors import ExitCode
 from campaign.rows import RunRow
@@ -22,6 +23,8 @@ from campaign.rows import RunRow
 if TYPE_CHECKING:
     from campaign.api import Client
     from campaign.submitting import Plan, PlannedRun, Size, Submission
+
+NOTHING = "nothing was submitted"
 
 
 def submit(
@@ -100,18 +103,20 @@ class Chosen:
         return [str(self.file), *given, *(word for text in self.sets for word in ("--set", text))]
 
     def plan(self, here: Client) -> Plan:
-        return here.plan(self.file, profile=self.profile, sets=self.sets, as_name=self.as_name)
+        with undone(NOTHING):
+            return here.plan(self.file, profile=self.profile, sets=self.sets, as_name=self.as_name)
 
     def submit(self, here: Client, *, debug: bool = False) -> Submission:
         """Only into the store: that it is there is said before anything is started."""
-        return here.submit(
-            self.file,
-            profile=self.profile,
-            sets=self.sets,
-            as_name=self.as_name,
-            start=False,
-            debug=debug,
-        )
+        with undone(NOTHING):
+            return here.submit(
+                self.file,
+                profile=self.profile,
+                sets=self.sets,
+                as_name=self.as_name,
+                start=False,
+                debug=debug,
+            )
 
 
 def _start(here: Client, made: Submission) -> None:
@@ -178,7 +183,7 @@ def _put_plan(plan: Plan, *, as_json: bool) -> None:
         put_grid(_PLAN, [_planned(run) for run in plan.runs], note="RULES")
     talk_all((f"note: {text}" for text in plan.warnings), "notice")
     _talk_size(plan.profile, plan.size)
-    talk("nothing was submitted (--dry-run)", "dim")
+    talk(f"{NOTHING} (--dry-run)", "dim")
 
 
 _PLAN = (

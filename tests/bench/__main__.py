@@ -35,6 +35,9 @@ BENCHMARKS: Mapping[str, str] = {
 }
 """Name of the module -> what it measures."""
 
+IN_PARTS = {"hope_gpu"}
+"""Of which some cases alone can be taken."""
+
 _ON_DISK = Path("/var/tmp")
 
 
@@ -43,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    if options.only is not None and set(options.names) != IN_PARTS:
+        parser.error(f"--only is for {', '.join(IN_PARTS)} alone: name it, and no other")
     facts = machine.facts(options.dir)
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
     results, failed = [], 0
@@ -82,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="K",
         help="K times as many samples, for a verdict that the usual number leaves open",
     )
+    parser.add_argument(
+        "--only",
+        metavar="WORD",
+        help=f"of {', '.join(IN_PARTS)}: the cases with that word in their name, and what they are compared with",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the files for a look at them")
     return parser
 
@@ -91,7 +101,8 @@ def _taken(name: str, options: argparse.Namespace) -> Result | None:
     began = time.monotonic()
     print(f"\n{name}: {BENCHMARKS[name]} ...", file=sys.stderr, flush=True)
     try:
-        with stage(options.dir, keep=options.keep, more=options.more) as place:
+        more, only = options.more, options.only
+        with stage(options.dir, keep=options.keep, more=more, only=only) as place:
             result: Result = import_module(f"tests.bench.{name}").measure(place)
     except Exception:  # noqa: BLE001 - whatever it was, the other benchmarks are taken
         traceback.print_exc()

@@ -2,8 +2,9 @@
 
 A step is a forward and a backward pass of all losses, without the optimiser. Cases of a group take turns in one
 process. Every finding is said on stderr as soon as it is there, so that a run that is cut off has lost nothing; a case
-that fails is reported and the others go on. Groups that compile come last and are left out, with a note, once `BUDGET`
-is spent. `Scale` makes everything small, so that a test can take all of it on a CPU.
+that fails is reported and the others go on. ``--only WORD`` takes the cases that are named so, and what they are
+compared with; cases that compile, for minutes, are taken no other way (``--only compiled``), and none of them is begun
+once `BUDGET` is spent. `Scale` makes everything small, so that a test can take all of it on a CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 import torch
 
 from tests.bench import hope_gpu_checks as checks
-from tests.bench.figures import median_interval, summary
+from tests.bench import hope_gpu_products
+from tests.bench.figures import Interval, median_interval, summary
 from tests.bench.hope_models import WAYS, Scale, problem, settings_of
 from tests.bench.report import Result, Row, ratios, shown
 from tests.bench.stage import Stage
@@ -34,6 +36,17 @@ from trainers.hope.model import Predictor
 BUDGET = 130.0
 """Seconds after which no group is begun that compiles: the last one may take most of two minutes."""
 
+GOALS: Mapping[str, float] = {
+    "D0: fp32, CUDA graph": 3.0,
+    "D0: 3xTF32, CUDA graph": 3.0,
+    "D0: bf16, CUDA graph": 5.0,
+    "P5: 3xTF32, CUDA graph": 1.0,
+    "P5: bf16, CUDA graph": 1.0,
+    "hybrid: 3xTF32, CUDA graph": 1 / 0.7,
+    "hybrid: bf16, CUDA graph": 1 / 0.7,
+}
+"""How many times as fast as what it is compared with a case shall be."""
+
 WARM_UP = 2
 Step = Callable[[], object]
 
@@ -46,6 +59,15 @@ class Case:
 
 
 NAIVE = Case(what="D0: documented layer, fp32, eager", of="D0", way="fp32, eager")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What is taken in one piece. ``take`` may say what it found."""
+
+    name: str
+    take: Callable[[], str | None]
+    compiles: bool = False
 
 
 @dataclass(kw_only=True)
@@ -69,33 +91,72 @@ def measure(stage: Stage) -> Result:
             notes=("needs a CUDA GPU: none is here",),
         )
     scale = Scale(rounds=Scale.rounds * stage.more)
-    return measured(scale, torch.device("cuda"))
+    return measured(scale, torch.device("cuda"), stage.only)
 
 
-def measured(scale: Scale, device: torch.device) -> Result:
+def measured(scale: Scale, device: torch.device, only: str | None = None) -> Result:
+    """Raises ValueError where ``only`` is in no name."""
     torch.set_float32_matmul_precision("highest")
     began = time.monotonic()
     found = Found()
-    _taken(found, "synchronisations", partial(checks.synchronisations, scale, device))
-    for cases in groups_of(scale.ways, compiled=False):
-        _taken(found, cases[-1].what, partial(_group, found, scale, device, cases))
-    for of in ("D0", "P5"):
-        _taken(found, f"peak memory of {of}", partial(checks.checkpointing, scale, device, of))
-    _taken(found, "clips", partial(checks.clips, scale, device))
-    for cases in groups_of(scale.ways, compiled=True):
-        if time.monotonic() - began > BUDGET:
-            found.note(f"left out, as {BUDGET:.0f} s were spent: {cases[-1].what}")
-            continue
-        _taken(found, cases[-1].what, partial(_group, found, scale, device, cases))
+    parts = [*parts_of(scale, device, found, only)]
+    if not parts:
+        raise ValueError(
+            f"--only {only}: no case is named so; names are like {_case('P5', 'fp32, eager').what}"
+        )
+    for part in parts:
+        if part.compiles and only is None:
+            found.note(f"left out, as it compiles: {part.name} (--only compiled)")
+        elif part.compiles and time.monotonic() - began > BUDGET:
+            found.note(f"left out, as {BUDGET:.0f} s were spent: {part.name}")
+        else:
+            _taken(found, part)
     title = f"HOPE, B={scale.samples}, T=7, forward and backward pass, on {device}"
     return Result(name="hope_gpu", title=title, rows=tuple(found.rows), notes=tuple(found.notes))
+
+
+def parts_of(scale: Scale, device: torch.device, found: Found, only: str | None) -> Iterator[Part]:
+    """In the order in which they are taken."""
+
+    def groups(*, compiled: bool) -> Iterator[Part]:
+        for cases in groups_of(scale.ways, compiled=compiled):
+            kept = [case for case in cases if named(case.what, only)]
+            if kept:
+                together = cases[:1] + tuple(case for case in kept if case is not cases[0])
+                take = partial(_group, found, scale, device, together)
+                yield Part(name=together[-1].what, take=take, compiles=compiled)
+
+    def alone() -> Iterator[Part]:
+        for of in ("D0", "P5"):
+            take = partial(checks.checkpointing, scale, device, of)
+            yield Part(name=f"peak memory of {of}", take=take)
+        yield Part(name="clips", take=partial(checks.clips, scale, device))
+        yield Part(name="products", take=partial(_products, found, scale, device))
+
+    synchronisations = Part(
+        name="synchronisations", take=partial(checks.synchronisations, scale, device)
+    )
+    yield from (part for part in [synchronisations] if named(part.name, only))
+    yield from groups(compiled=False)
+    yield from (part for part in alone() if named(part.name, only))
+    yield from groups(compiled=True)
+
+
+def named(name: str, only: str | None) -> bool:
+    return only is None or only.lower() in name.lower()
+
+
+def _products(found: Found, scale: Scale, device: torch.device) -> None:
+    for line in hope_gpu_products.products(device, scale.shrunk):
+        found.note(f"product of {line}")
 
 
 def groups_of(ways: Sequence[str], *, compiled: bool) -> list[tuple[Case, ...]]:
     """What takes turns, the most telling first; the first of a group is what the others are compared with."""
     own = [way for way in ways if ("compiled" in way) == compiled]
     bfloat16 = [way for way in reversed(own) if way.startswith("bf16")]
-    against_vit = [*bfloat16, *(way for way in own if way == "fp32, eager")]
+    three = [way for way in own if way.startswith("3xTF32")]
+    against_vit = [*bfloat16[:1], *three, *bfloat16[1:], *(w for w in own if w == "fp32, eager")]
     groups = [tuple(_case(of, way) for of in ("ViT-24", "P5", "hybrid")) for way in against_vit]
     if not compiled:
         documented = [(NAIVE, *(_case("D0", way) for way in own))] if own else []
@@ -108,13 +169,13 @@ def _case(of: str, way: str) -> Case:
     return Case(what=f"{of}: {way}", of=of, way=way)
 
 
-def _taken(found: Found, name: str, take: Callable[[], str | None]) -> None:
-    """Note what ``take`` says, if anything, or why it failed."""
+def _taken(found: Found, part: Part) -> None:
+    """Note what ``part`` says, if anything, or why it failed."""
     with _freed():
         try:
-            said = take()
+            said = part.take()
         except Exception as error:  # noqa: BLE001 - whatever it was, the other findings are taken
-            said = f"{name}: failed: {_said(error)}"
+            said = f"{part.name}: failed: {_said(error)}"
         if said is not None:
             found.note(said)
 
@@ -158,8 +219,16 @@ def _verdict(row: Row, rows: Sequence[Row]) -> str:
     times = median_interval(ratios(other, row))
     return (
         f"{said}; {times.low:.2f} to {times.high:.2f} times as fast as {other.what} "
-        f"({100 * times.confidence:.0f} % interval of the median)"
+        f"({100 * times.confidence:.0f} % interval of the median){_against_goal(row.what, times)}"
     )
+
+
+def _against_goal(what: str, times: Interval) -> str:
+    goal = GOALS.get(what)
+    if goal is None:
+        return ""
+    met = "met" if times.low >= goal else "not met" if times.high < goal else "undecided"
+    return f"; goal {goal:.3g}: {met}"
 
 
 def _said(error: Exception) -> str:

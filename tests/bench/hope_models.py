@@ -36,11 +36,13 @@ MODELS: Mapping[str, Fields] = {
 FLOAT32: Fields = {}
 BFLOAT16: Fields = {"precision": "bfloat16"}
 GRAPHS: Fields = {"compute": {"cuda_graphs": True}}
+THREE: Fields = {"compute": {"cuda_graphs": True, "products": "3xtf32"}}
 COMPILED: Fields = {"compute": {"cuda_graphs": True, "compile": True}}
 WAYS: Mapping[str, Fields] = {
     "fp32, eager": FLOAT32,
     "bf16, eager": BFLOAT16,
     "fp32, CUDA graph": GRAPHS,
+    "3xTF32, CUDA graph": THREE,
     "bf16, CUDA graph": {**BFLOAT16, **GRAPHS},
     "fp32, compiled, CUDA graph": COMPILED,
     "bf16, compiled, CUDA graph": {**BFLOAT16, **COMPILED},
@@ -57,6 +59,7 @@ class Scale:
     depth: int | None = None  # blocks kept of a pattern
     rounds: int = ROUNDS
     clips: int = 256
+    shrunk: int = 1  # what the sizes of single products are divided by
     ways: Sequence[str] = tuple(WAYS)
 
 

@@ -37,11 +37,15 @@ _Answer = TypeVar("_Answer")
 
 
 class Stage:
-    """Made by `stage`. ``root``: a fresh folder on the disk that is measured. ``more``: multiplies samples."""
+    """Made by `stage`. ``root``: a fresh folder on the disk that is measured. ``more``: multiplies samples.
 
-    def __init__(self, root: Path, stack: ExitStack, more: int) -> None:
+    ``only``: a word in the names of the cases that are wanted; None: all.
+    """
+
+    def __init__(self, root: Path, stack: ExitStack, more: int, only: str | None = None) -> None:
         self.root = root
         self.more = more
+        self.only = only
         self._stack = stack
 
     def home(self, name: str, *, cpu_slots: int | None = None) -> Client:
@@ -114,10 +118,12 @@ class Stage:
 
 
 @contextmanager
-def stage(where: Path, *, keep: bool = False, more: int = 1) -> Iterator[Stage]:
+def stage(
+    where: Path, *, keep: bool = False, more: int = 1, only: str | None = None
+) -> Iterator[Stage]:
     """A stage in a fresh folder of ``where``; its sockets, settings and caches are not the user's.
 
-    ``keep``: leave the files for a look at them. ``more``: so many times as many samples as usual.
+    ``keep``: leave the files for a look at them. ``more`` and ``only``: of the stage.
     """
     root = Path(tempfile.mkdtemp(prefix="campaign-bench-", dir=where))
     runtime = Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))  # short: sockets lie in it
@@ -129,7 +135,7 @@ def stage(where: Path, *, keep: bool = False, more: int = 1) -> Iterator[Stage]:
     }
     stack = ExitStack()
     try:
-        yield Stage(root, stack, more)
+        yield Stage(root, stack, more, only)
     finally:
         with undisturbed():
             try:

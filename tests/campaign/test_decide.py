@@ -281,6 +281,26 @@ def test_a_kill_by_a_rule_ends_the_run_with_rule_and_numbers() -> None:
     assert "step 30" in ending.reason
 
 
+FAILED = {"event": "failed", "class": "non_finite", "message": "the gradient of W1 holds 3 NaN"}
+
+
+@pytest.mark.parametrize("signal", [15, None], ids=["the rule was first", "the trainer was first"])
+def test_why_a_run_was_killed_ends_with_what_its_trainer_said(signal: int | None) -> None:
+    world = World(a=spec())
+    world.tick()
+    order = {"by": "watcher", "rule": "blow_up", "reason": "r"}
+    record = {"signal": 15, "order": order} if signal else {}
+    code = None if signal else 1
+    world.exits("a", code, events=(FAILED,), watch=[verdict("kill", onset=10, end=30)], **record)
+    run, attempt = world.run("a").status.ending, world.attempt("a").status.ending
+    assert (run.result, run.rule) == (Result.KILLED, "blow_up")
+    assert (
+        run.reason
+        == f"{verdict('kill', onset=10, end=30)['reason']}; the trainer says: {FAILED['message']}"
+    )
+    assert FAILED["message"] in attempt.reason
+
+
 def _diverged(world: World, *, onset: int = 25, end: int = 40) -> None:
     order = {"by": "watcher", "rule": "blow_up", "reason": "r"}
     world.exits(

@@ -147,7 +147,7 @@ def _ended(result: str | None) -> RunRow:
 def _run(**facts: Any) -> RunRow:
     known: dict[str, Any] = {
         "campaign": "c", "run": "a", "status": "done", "result": None, "failure_class": None,
-        "rule": None, "attempt": 1, "step": None, "steps": 100, "metric": "val/ce",
+        "rule": None, "attempt": 1, "step": None, "steps": 100, "phase": None, "metric": "val/ce",
         "metrics": {}, "device": None, "reason": "", "eta": None, "exit_code": None,
         "changes": {},
     }  # fmt: skip
@@ -155,3 +155,15 @@ def _run(**facts: Any) -> RunRow:
         cell = {"latest": 2.5, "latest_step": step, "best": 2.5, "best_step": step}
         known["metrics"] = {"val/ce": cell}
     return RunRow(**{**known, **facts})
+
+
+def test_the_best_value_that_is_told_is_said_to_be_that_of_the_phase() -> None:
+    row = _run(result="succeeded", step=20, phase="scaling")
+    assert "best of scaling 2.5" in _finished_text(row)
+    assert "best 2.5" in _finished_text(_run(result="succeeded", step=20))
+
+
+def _finished_text(row: RunRow) -> str:
+    story, _ = Story().go_on(Snapshot(runs=(_run(status="active", step=20),)), 0.0)
+    _, lines = story.go_on(Snapshot(runs=(row,)), 1.0)
+    return " ".join(str(line) for line in lines)

@@ -65,3 +65,24 @@ def test_a_metric_that_was_never_finite_has_no_best() -> None:
     progress = {"latest": {"val/ce": {"step": 3, "value": "NaN"}}, "best": {}}
     cell = merged_metrics([Leg(progress=progress)])["val/ce"]
     assert cell == {"latest": "NaN", "latest_step": 3, "best": None, "best_step": None}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "best"),
+    [
+        (None, None, 1.0),
+        ({"name": "a", "since": 20}, {"name": "a", "since": None}, 1.0),
+        ({"name": "a", "since": None}, {"name": "b", "since": None}, 2.5),
+        ({"name": "a", "since": None}, {"name": "a", "since": 310}, 2.5),
+        ({"name": "a", "since": None}, {"name": "b", "since": 310}, 2.5),
+    ],
+    ids=["no phases", "still in it", "began in the next", "came to it again", "came to the next"],
+)
+def test_a_best_value_of_an_earlier_attempt_counts_while_the_run_is_in_that_phase(
+    then: dict[str, Any] | None, now: dict[str, Any] | None, best: float
+) -> None:
+    left = progress_of(300, {"val/ce": 1.0}, phase=then)
+    waits: dict[str, Any] = {}  # an attempt that died before its first line
+    after = progress_of(320, {"val/ce": 2.5}, phase=now)
+    legs = [Leg(progress=left, left_at=300), Leg(progress=waits, left_at=300), Leg(progress=after)]
+    assert merged_metrics(legs)["val/ce"]["best"] == best

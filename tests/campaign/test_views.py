@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,9 +78,9 @@ def test_a_run_that_was_rolled_back_shows_its_whole_line(home: Home) -> None:
     assert (second.parent, second.first_step) == (1, 10)
 
 
-def _progress(home: Home, number: int, step: int, value: float) -> None:
+def _progress(home: Home, number: int, step: int, value: float, **more: Any) -> None:
     store = Store(home.store)
-    progress = progress_of(step, {"val/ce": value})
+    progress = progress_of(step, {"val/ce": value}, **more)
     store.commit(
         [Progress(campaign="c", run="a", number=number, progress=progress)], (), 1.0, kind="test"
     )
@@ -96,6 +97,17 @@ def test_brief_rows_say_the_same_of_the_metric_that_counts(home: Home) -> None:
         assert short.metric == full.metric
         assert short.metrics[short.metric] == full.metrics[full.metric]
         assert (short.step, short.reason, short.eta) == (full.step, full.reason, full.eta)
+
+
+def test_a_run_is_in_the_phase_of_its_newest_line_in_brief_rows_too(home: Home) -> None:
+    world = World(a=spec())
+    world.tick()
+    world.see("a")
+    fill(home, world)
+    _progress(home, 1, 10, 1.5, phase={"name": "scaling", "since": 7})
+    with Reader(home.store) as reader:
+        rows = [*reader.runs(), *reader.brief_runs(newest=1)[0]]
+    assert [row.phase for row in rows] == ["scaling", "scaling"]
 
 
 def test_the_newest_runs_are_those_submitted_last(home: Home) -> None:

@@ -25,7 +25,8 @@ TAKES = [
     ("ep_resreg.yaml", "laptop", ()),
     ("ep_resreg.yaml", "paper", TEXT_OF_MINE),
     ("command_example.yaml", None, ()),
-    *(("hope_science.yaml", profile, ()) for profile in (None, "laptop", "h200")),
+    *(("hope_science.yaml", profile, ()) for profile in (None, "laptop", "h200", "h200_finite")),
+    *(("hope_fixed.yaml", profile, ()) for profile in ("small", "h200_continual")),
     *(
         (f"hope_{of}.yaml", profile, ())
         for of in ("phases", "fixed")

@@ -49,6 +49,20 @@ def test_the_trainers_own_word_names_the_failure() -> None:
     assert found.reason == "loss is NaN at step 7 (exit code 3)"
 
 
+def test_a_kill_by_a_rule_ends_with_the_trainers_own_word_where_it_has_one() -> None:
+    said = {"class": "non_finite", "message": "train/loss is nan: the gradient of blocks.2.W1"}
+    found = told(said, signal=9, order={**RULE, "reason": "train/loss was NaN at step 7"})
+    assert (found.result, found.rule, found.failure_class) == (Result.KILLED, "blow_up", None)
+    assert found.reason == (
+        "train/loss was NaN at step 7; the trainer says: train/loss is nan: the gradient of blocks.2.W1"
+    )
+
+
+@pytest.mark.parametrize("said", [None, {"class": "bad_exit", "message": ""}])
+def test_where_the_trainer_said_nothing_the_rule_has_the_last_word(said: Any) -> None:
+    assert told(said, exit_code=0, order=RULE).reason == RULE["reason"]
+
+
 @pytest.mark.parametrize("how", [{"signal": 15}, {"exit_code": 143}])
 def test_a_sigterm_that_nobody_ordered_is_a_preemption(how: dict[str, int]) -> None:
     assert told(**how).failure_class is FailureClass.PREEMPTED

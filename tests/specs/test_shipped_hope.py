@@ -88,13 +88,13 @@ def evaluations(settings: HopeTrainer) -> list[int]:
 
 
 @pytest.mark.parametrize(("campaign", "profile", "run"), PROTOCOLS)
-def test_a_stuck_jump_is_told_while_base_is_learnt_and_no_harder_task_is_called_one(
+def test_a_stuck_jump_is_told_before_its_longest_phase_is_over(
     campaign: str, profile: str, run: str
 ) -> None:
-    """The errors of later tasks lie above the best of base: their points alone must not be enough."""
+    """A rule looks at one phase: with as many points as that has, or more, it would never speak."""
     [rule] = [r for r in runs(campaign, profile)[run].watch if isinstance(r, Plateau)]
     base, *later = evaluations(trainer(campaign, profile, run))
-    assert sum(later) < rule.for_points < base + sum(later)
+    assert max([0, *later]) <= rule.for_points < base
 
 
 @pytest.mark.parametrize(("run", "settings"), ONE_CHANGE.items())

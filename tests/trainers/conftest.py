@@ -52,6 +52,7 @@ class Toy:
         self.ema = {name: t.detach().clone() for name, t in self.model.named_parameters()}
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.05)
         self.step = 0
+        self.phase: str | None = None
         self.finite = True
         self.losses: list[float] = []
         self.hooks: dict[int, Callable[[], None]] = {}

@@ -234,6 +234,28 @@ def test_a_step_that_is_not_finite_is_written_down_and_not_kept(toy: Any, attemp
     assert made.events("finished", "stopped") == []
 
 
+def test_the_reason_of_a_failure_is_on_the_disk_before_the_metric_that_a_rule_kills_for(
+    toy: Any, attempt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, trainer = attempt(), toy(log=100)
+    trainer.explode_at(2)
+    known: list[Any] = []
+    monkeypatch.setattr(
+        made.session.metrics, "emit", lambda step, metrics: known.append(made.events("failed"))
+    )
+    with pytest.raises(NonFinite) as raised:
+        fit(trainer, made.session)
+    ((failure,),) = known
+    assert (failure["class"], failure["message"]) == ("non_finite", str(raised.value))
+
+
+def test_a_failure_that_is_stated_again_is_one_failure(attempt: Any) -> None:
+    made = attempt()
+    for message in ("a is nan", "a is nan", "b is nan"):
+        made.session.events.failed("non_finite", message)
+    assert [event["message"] for event in made.events("failed")] == ["a is nan", "b is nan"]
+
+
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("anything")],
@@ -336,3 +358,23 @@ def test_what_only_the_evidence_measures_becomes_a_metric_of_its_step(
     lines = [parse_metric_line(line) for line in complete_lines(made.files.metrics.read_bytes())]
     said = {line.step for line in lines if line is not None and "residual" in line.metrics}
     assert said == set(made.files.complete_checkpoints())
+
+
+def test_every_line_names_the_phase_that_its_step_belongs_to(toy: Any, attempt: Any) -> None:
+    made, trainer = attempt(), toy(log=1)
+    trainer.phase = "first"
+
+    def go_on() -> None:
+        trainer.phase = "second"
+
+    trainer.hooks[7] = go_on
+    fit(trainer, made.session)
+    lines = [parse_metric_line(line) for line in complete_lines(made.files.metrics.read_bytes())]
+    named = {(line.step < 7, line.phase) for line in lines if line is not None}
+    assert named == {(True, "first"), (False, "second")}
+
+
+def test_lines_of_a_training_without_phases_name_none(toy: Any, attempt: Any) -> None:
+    made = attempt()
+    fit(toy(), made.session)
+    assert b"phase" not in made.files.metrics.read_bytes()

@@ -19,6 +19,7 @@ from trainers.retention import (
 )
 
 FEW = Retention(keep_complete=1, keep_certified=1)
+ANCHORED = Retention(keep_complete=1, keep_certified=1, anchors=frozenset({2, 4, 9}))
 SOME = Retention(keep_complete=2, keep_certified=2)
 
 
@@ -47,6 +48,8 @@ def standings(certified: tuple[int, ...] = (), fallen: tuple[int, ...] = ()) -> 
         ([], standings((1,)), FEW, []),
         # the last certified one stays whatever is asked
         ([1, 2, 3], standings((2,)), Retention(keep_complete=0, keep_certified=0), [1]),
+        # an anchor stays, also one that has fallen, and takes no other's place
+        ([1, 2, 3, 4, 5], standings((5,), fallen=(2,)), ANCHORED, [1, 3]),
     ],
 )
 def test_what_is_deleted(
@@ -61,18 +64,25 @@ def test_what_is_deleted(
     fallen=st.sets(st.integers(1, 40), max_size=8),
     complete=st.integers(0, 4),
     proved=st.integers(0, 4),
+    anchors=st.frozensets(st.integers(1, 40), max_size=4),
 )
 def test_nothing_that_may_be_needed_is_ever_deleted(
-    steps: set[int], certified: set[int], fallen: set[int], complete: int, proved: int
+    steps: set[int],
+    certified: set[int],
+    fallen: set[int],
+    complete: int,
+    proved: int,
+    anchors: frozenset[int],
 ) -> None:
     certified -= fallen
     known = standings(tuple(certified), tuple(fallen))
-    keep = Retention(keep_complete=complete, keep_certified=proved)
+    keep = Retention(keep_complete=complete, keep_certified=proved, anchors=anchors)
     left = steps - set(superfluous(sorted(steps), known, keep))
     there = sorted(certified & steps)
     assert set(there[-max(1, proved) :]) <= left
     assert set(sorted(steps - fallen)[-max(1, complete) :]) <= left
     assert {step for step in steps if step > max(there, default=-1)} <= left
+    assert anchors & steps <= left
     assert set(superfluous(sorted(left), known, keep)) == set()
 
 

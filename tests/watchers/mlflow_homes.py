@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from specs.files import SCHEMA, AttemptFiles, attempt_dir, digest_json, metric_line, write_json
+from specs.files import (
+    SCHEMA,
+    AttemptFiles,
+    append_line,
+    attempt_dir,
+    digest_json,
+    metric_line,
+    write_json,
+)
 
 T0 = 1_700_000_000.0
 CAMPAIGN = "ep_resreg"
@@ -62,6 +70,10 @@ class FakeAttempt:
     def write(self, data: bytes) -> None:
         with self.files.metrics.open("ab") as file:
             file.write(data)
+
+    def started(self, facts: Mapping[str, Any]) -> None:
+        """What its trainer says of itself."""
+        append_line(self.files.events, {"t": T0, "event": "started", "facts": dict(facts)})
 
     def curve(self, steps: Iterable[int]) -> None:
         for step in steps:

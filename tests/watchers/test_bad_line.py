@@ -28,6 +28,7 @@ GOOD = {"t": 1.0, "step": 1, "m": {"loss": 2.5}}
         (json.dumps({**GOOD, "m": [1]}), "has m [1], which is no map of names to numbers"),
         (json.dumps({**GOOD, "m": {"a": None, "b": 1}}), "has in m a null, which is no number"),
         (json.dumps({**GOOD, "t": None, "step": True}), "no time; has step true"),
+        (json.dumps({**GOOD, "phase": [1]}), "has phase [1]: [1] is no phase"),
     ],
 )
 def test_it_is_told_what_a_line_has_and_what_it_lacks(line: str, says: str) -> None:

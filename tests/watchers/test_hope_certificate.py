@@ -29,8 +29,12 @@ def published() -> RunSpec:
 
 
 def rules(**gradient: Any) -> list[dict[str, Any]]:
-    """Those of the specification, with other fields in its rule `gradient`."""
-    dumped = [rule.model_dump(mode="json", exclude_defaults=True) for rule in published().watch]
+    """Those of the specification, with other fields in its rule `gradient`.
+
+    Without `jump_stuck`: its points are counted for the phases of that run, and it takes nothing back.
+    """
+    watch = [rule for rule in published().watch if rule.name != "jump_stuck"]
+    dumped = [rule.model_dump(mode="json", exclude_defaults=True) for rule in watch]
     return [{**rule, **(gradient if rule["rule"] == "gradient" else {})} for rule in dumped]
 
 

@@ -8,9 +8,11 @@ from specs.endings import Ending, Result
 from watchers.mlflow_describe import (
     KEY_TAG,
     LONGEST_PARAM,
+    MOST_FACTS,
     end_tags,
+    fact_params,
+    fact_tags,
     params_of,
-    size_tags,
     start_tags,
 )
 from watchers.mlflow_lineage import Described, described
@@ -97,7 +99,7 @@ def test_what_is_not_known_has_no_tag() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "tags"),
+    ("facts", "params"),
     [
         ({}, {}),
         ({"parameters": 12}, {"parameters": "12"}),
@@ -105,7 +107,44 @@ def test_what_is_not_known_has_no_tag() -> None:
             {"parameters": {"titan": 5, "cms": 7, "total": 12}},
             {"parameters": "12", "parameters.titan": "5", "parameters.cms": "7"},
         ),
+        (
+            {"vocabulary": 96, "data": {"train": 9, "tasks": ["a"]}, "parametersx": 1},
+            {
+                "facts.vocabulary": "96",
+                "facts.data.train": "9",
+                "facts.data.tasks": '["a"]',
+                "facts.parametersx": "1",
+            },
+        ),
     ],
 )
-def test_how_large_a_model_is_is_a_tag(facts: dict[str, object], tags: dict[str, str]) -> None:
-    assert size_tags(facts) == tags
+def test_what_a_trainer_says_of_itself_is_params_and_its_size_has_the_plain_name(
+    facts: dict[str, object], params: dict[str, str]
+) -> None:
+    assert fact_params(facts) == params
+
+
+def test_a_fact_never_takes_the_name_of_a_setting() -> None:
+    spec = {"trainer": {"kind": "hope"}, "resources": {"gpus": 1}}
+    facts = {**spec, "parameters": {"total": 1}}
+    assert fact_params(facts).keys().isdisjoint(params_of(attempt(spec)))
+
+
+def test_a_program_that_states_a_book_gets_the_first_facts_only() -> None:
+    facts = {f"f{number}": number for number in range(3 * MOST_FACTS)}
+    assert list(fact_params(facts)) == [f"facts.f{number}" for number in range(MOST_FACTS)]
+
+
+def test_the_name_of_a_fact_that_is_too_long_for_mlflow_comes_back_by_the_runs_tags() -> None:
+    facts = {"y" * 400: 1}
+    assert {from_mlflow(key, fact_tags(facts)) for key in fact_params(facts)} == {
+        "facts." + "y" * 400
+    }
+
+
+@pytest.mark.parametrize(("experiment", "name"), [("c", "redx"), ("all_seeds", "c/redx")])
+def test_in_the_experiment_of_another_campaign_a_run_says_whose_it_is(
+    experiment: str, name: str
+) -> None:
+    """Seeds are campaigns of their own, and their runs have the same names."""
+    assert attempt({}).name_in(experiment) == name

@@ -79,6 +79,37 @@ def test_a_campaign_is_an_experiment_and_an_attempt_a_run_with_all_its_points(st
     assert stage.run("redx").status is RunStatus.RUNNING
 
 
+def test_what_a_trainer_says_of_itself_is_there_with_its_first_points(stage: Stage) -> None:
+    attempt = stage.home.attempt()
+    stage.publish()
+    attempt.started({"parameters": {"cms": 3, "total": 5}, "vocabulary": 96})
+    attempt.curve(range(1, 5))
+    stage.publish()
+    params = stage.run("redx").params
+    named = {name: params[name] for name in ("parameters", "parameters.cms", "facts.vocabulary")}
+    assert named == {"parameters": "5", "parameters.cms": "3", "facts.vocabulary": "96"}
+
+
+def test_of_a_trainer_that_left_before_its_first_line_it_is_there_at_its_end(stage: Stage) -> None:
+    attempt = stage.home.attempt()
+    attempt.started({"parameters": 5})
+    attempt.leave(exit_code=1)
+    stage.publish()
+    assert stage.run("redx").params["parameters"] == "5"
+
+
+def test_an_attempt_says_nothing_of_the_trainer_of_its_ancestor(stage: Stage) -> None:
+    first = stage.home.attempt()
+    first.started({"device": "there"})
+    first.curve(range(1, 5))
+    first.leave(exit_code=1)
+    second = stage.home.attempt(2, resume(1, 3))
+    second.started({"device": "here"})
+    second.curve(range(4, 6))
+    stage.publish()
+    assert stage.run("redx (attempt 2)").params["facts.device"] == "here"
+
+
 def test_points_arrive_as_they_are_written_and_a_torn_line_waits_for_its_end(stage: Stage) -> None:
     attempt = stage.home.attempt()
     line = metric_line(T0, 2, {"val/ce": 2.0})
@@ -164,6 +195,7 @@ class DyingTarget(MemoryTarget):
 
 def family(home: FakeHome) -> tuple[FakeAttempt, FakeAttempt]:
     first = home.attempt()
+    first.started({"parameters": 7})
     first.curve(range(1, 520))
     first.leave(exit_code=1)
     second = home.attempt(2, resume(1, 510))
@@ -176,7 +208,7 @@ def family(home: FakeHome) -> tuple[FakeAttempt, FakeAttempt]:
 def test_killed_at_every_call_the_next_publisher_leaves_the_same_runs(
     tmp_path: Path, after: bool
 ) -> None:
-    for call in range(1, 24):
+    for call in range(1, 26):
         root = tmp_path / f"{call}"
         root.mkdir()
         stage = Stage(root, target := DyingTarget(call, after=after))
@@ -197,6 +229,7 @@ def test_killed_at_every_call_the_next_publisher_leaves_the_same_runs(
             run.artifacts.keys() >= {"spec.json", "exit.json"} for run in target.runs.values()
         )
         assert "mlflow.parentRunId" in stage.run("redx").tags
+        assert stage.run("redx").params["parameters"] == "7"
     assert target.left > 0, "the last calls were never reached, so every one was cut"
 
 

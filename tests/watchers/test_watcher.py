@@ -361,6 +361,7 @@ def test_progress_has_the_latest_and_the_lowest_value_of_every_metric(
     assert progress == {
         "t": clock.wall,
         "step": 3,
+        "phase": None,
         "latest": {"val/ce": {"step": 3, "value": "NaN"}, "b": {"step": 2, "value": -1.0}},
         "best": {"val/ce": {"step": 2, "value": 1.0}, "b": {"step": 2, "value": -1.0}},
         "steps_per_s": 1.0,

@@ -80,6 +80,10 @@ class EpTraining:
         return self._settings.steps
 
     @property
+    def phase(self) -> None:
+        return None
+
+    @property
     def evaluate_every(self) -> int:
         return self._settings.validation.every
 

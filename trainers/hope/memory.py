@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from specs.trainer_hope import WriteScope
-from trainers.hope.products import product_dtype
+from trainers.hope.autocast import product_dtype
 
 
 @dataclass(frozen=True, kw_only=True)

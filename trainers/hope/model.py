@@ -16,9 +16,9 @@ from torch.utils.checkpoint import checkpoint
 
 from specs.trainer_hope import HopeModel
 from trainers.hope.attention import LN_EPS, Sight, sight
+from trainers.hope.autocast import product_dtype
 from trainers.hope.blocks import BLOCKS, BlockOut, Pass, kept
 from trainers.hope.memory import MemoryState
-from trainers.hope.products import product_dtype
 from trainers.hope.titan import CONDITIONING
 from trainers.hope.writing import WriteRecord
 

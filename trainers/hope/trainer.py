@@ -13,7 +13,7 @@ from trainers.draws import generator
 from trainers.hope import gradients, snapshots
 from trainers.hope.blame import refuse_non_finite
 from trainers.hope.compute.compiled import compile_
-from trainers.hope.compute.step import step_for
+from trainers.hope.compute.step import products_on, step_for
 from trainers.hope.continual import protocol, replay
 from trainers.hope.continual.course import Course
 from trainers.hope.continual.protocol import Phase
@@ -88,6 +88,10 @@ class HopeTraining:
         return sum(phase.steps for phase in self._phases)
 
     @property
+    def phase(self) -> str | None:
+        return self._phase_done().name if len(self._phases) > 1 else None
+
+    @property
     def evaluate_every(self) -> int:
         return self._unless_phase_ended(self._settings.validation.every)
 
@@ -134,6 +138,7 @@ class HopeTraining:
             "parameters": sizes(self._model),
             "optimizer": settings.optimizer.kind,
             "precision": settings.precision,
+            "products": products_on(settings, self._device).value,
             "device": str(self._device),
             "threads": torch.get_num_threads(),
             "phases": {phase.name: f"{phase.steps} steps" for phase in self._phases},

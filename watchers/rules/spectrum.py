@@ -32,13 +32,14 @@ def judge(rule: SpectrumRule, window: Window, moment: Moment) -> Verdict:
     The bound itself is not above. Skipped are NaN and, for a line, infinities. Re mu above the
     bound is an alarm whatever the action; it begins at the last point that was not above. A forecast
     says nothing about the health of what is there, unless it kills: then the alarm begins at the
-    lowest point of the line.
+    lowest point of the line, which is drawn through points of one phase of the training.
     """
     del moment  # a curve has no clock
     series = window.of(rule.metric)
     forecast = rule.within_steps is not None
     usable = math.isfinite if forecast else _is_number
-    points = _newest(series, rule, usable)
+    since = window.since(rule.after_step) if forecast else rule.after_step
+    points = _newest(series, rule, since, usable)
     row = _turns(rule, points) if forecast else _row(rule, points)
     needed = 1 if forecast else rule.points
     speaks = not forecast or ends_attempt(rule)
@@ -54,11 +55,13 @@ def _is_number(value: float) -> bool:
     return not math.isnan(value)
 
 
-def _newest(series: Series, rule: SpectrumRule, usable: Callable[[float], bool]) -> list[Point]:
-    """The newest usable points, oldest first: one more than the rule asks for."""
+def _newest(
+    series: Series, rule: SpectrumRule, since: int, usable: Callable[[float], bool]
+) -> list[Point]:
+    """The newest usable points from step ``since`` on, oldest first: one more than the rule asks for."""
     points: list[Point] = []
     row = len(series) - 1
-    first = series.row_from(rule.after_step)
+    first = series.row_from(since)
     while row >= first and len(points) <= rule.points:
         point = series[row]
         if usable(point.value):

@@ -134,6 +134,25 @@ def test_every_error_of_a_file_is_told_with_its_place(cli: Cli, tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("verb", "closes"),
+    [
+        (["submit", "--no-start"], "1 error; nothing was submitted"),
+        (["submit", "--dry-run"], "1 error; nothing was submitted"),
+        (["params"], "1 error"),
+    ],
+    ids=" ".join,
+)
+def test_below_the_errors_stands_what_the_verb_did_not_do(
+    cli: Cli, tmp_path: Path, verb: list[str], closes: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("campaign: c\nruns:\n  a: {trainer: {kind: command, argv: []}}\n")
+    done = cli(verb[0], path, *verb[1:])
+    assert done.code == ExitCode.BAD_SPEC
+    assert done.err.splitlines()[-1] == closes
+
+
 def test_a_certificate_that_can_never_be_given_stops_a_submit(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(

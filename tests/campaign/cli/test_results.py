@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from campaign.api import Client
 from campaign.cli.app import app
 from campaign.cli.grid import Cell, Column, Row, grid
+from campaign.errors import ExitCode
 from campaign.home import Home
 from campaign.preparing import read_campaign
 from campaign.records import Campaign
@@ -187,7 +188,7 @@ def test_waiting_for_a_submit_in_json_prints_one_answer(cli: Cli, tmp_path: Path
 
 
 class _Served:
-    """A UI that answers for nothing but its own address."""
+    """A UI that answers for its own address and one experiment."""
 
     url, pid = "http://127.0.0.1:1/?token=t", None
 
@@ -198,6 +199,8 @@ class _Served:
         return None
 
     def campaign_url(self, campaign: str) -> str:
+        if campaign == "published":
+            return f"{self.url}#/published"
         raise NothingThere(f"MLflow has nothing of campaign {campaign!r} yet")
 
 
@@ -210,6 +213,22 @@ def test_where_mlflow_has_nothing_yet_its_own_address_is_printed(
     assert (done.code, done.out) == (0, f"{_Served.url}\n")
     assert "nothing of campaign 'c' yet" in done.err
     assert "campaign publish" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [("published", 0, "#/published"), ("pub", ExitCode.NOT_FOUND, "there is no campaign pub")],
+)
+def test_what_was_published_is_shown_though_it_was_never_submitted_here(
+    name: str, code: int, says: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client()
+    client.home.create()
+    client.home.mlflow_db.touch()
+    monkeypatch.setattr(Client, "ui", lambda self, **_: _Served())
+    done = cli("ui", name)
+    assert done.code == code
+    assert says in done.out + done.err
 
 
 def test_simulated_devices_are_called_so(

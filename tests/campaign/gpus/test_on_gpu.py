@@ -97,9 +97,11 @@ def eventually(uuid: str, holds: Callable[[Device], bool]) -> Device:
 @pytest.fixture
 def first() -> Device:
     """A GPU that nobody uses."""
-    idle = [d for d in report().devices if d.problem is None and not d.processes]
+    found = report()
+    idle = [d for d in found.devices if d.problem is None and not d.processes]
     if not idle:
-        pytest.skip("every GPU of this machine is in use")
+        said = [f"{d.id}: {d.problem or f'{len(d.processes)} processes'}" for d in found.devices]
+        pytest.skip(f"needs a GPU that nobody uses: {found.problem or '; '.join(said)}")
     return idle[0]
 
 

@@ -142,14 +142,14 @@ def trainer(**more: Any) -> HopeTrainer:
     }
     if "continual" not in more:
         given["steps"] = 8
-    return HopeTrainer.model_validate_json(json.dumps(_merged(given, more)))
+    return HopeTrainer.model_validate_json(json.dumps(merged(given, more)))
 
 
-def _merged(given: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+def merged(given: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     return {
         **given,
         **{
-            name: _merged(given[name], value)
+            name: merged(given[name], value)
             if isinstance(value, dict) and isinstance(given.get(name), dict)
             else value
             for name, value in more.items()

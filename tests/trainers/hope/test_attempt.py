@@ -28,10 +28,11 @@ TRAINER: dict[str, Any] = {
 }
 
 
-def attempt(root: Path, **start: Any) -> AttemptFiles:
+def attempt(root: Path, checkpoints: Any = None, **start: Any) -> AttemptFiles:
     files = AttemptFiles(root=root)
     root.mkdir()
-    settings = HopeTrainer.model_validate_json(json.dumps(TRAINER))
+    trainer = {**TRAINER, "checkpoints": checkpoints or TRAINER["checkpoints"]}
+    settings = HopeTrainer.model_validate_json(json.dumps(trainer))
     content = {
         "schema": 1,
         "campaign": "c",
@@ -72,12 +73,46 @@ def test_an_attempt_trains_judges_its_phases_and_leaves_its_artifacts(tmp_path: 
     assert len(ends) == 2
     assert total in ends
     assert ends <= set(files.complete_checkpoints())
+    lines = [parse_metric_line(line) for line in complete_lines(files.metrics.read_bytes())]
+    named = {(line.step <= min(ends), line.phase) for line in lines if line is not None}
+    assert named == {(True, "base"), (False, "scaling")}
     assert {p.name for p in files.artifacts.iterdir()} == {"continual.json", "continual.png"}
     content = json.loads((files.artifacts / "continual.json").read_text())
     assert content["modes"]["on"]["matrix"][-1] == [
         measured[total, "continual/on/error/base"],
         measured[total, "continual/on/error/scaling"],
     ]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_checkpoint_of_the_end_of_a_phase_stays_unless_it_is_not_wanted(
+    tmp_path: Path, kept: bool
+) -> None:
+    few = {"every": 1, "keep_complete": 1, "keep_certified": 1, "keep_phases": kept}
+    files = attempt(tmp_path / "a", few)
+    events = _Certifying(files)
+    train(files, events, Flags())
+    base = min(step for step, name in metrics(files) if name == "continual/on/error/base")
+    assert base not in events.steps[-2:]
+    expected = {base, *events.steps[-2:]} if kept else set(events.steps[-2:])
+    assert set(files.complete_checkpoints()) == expected
+
+
+class _Certifying(EventLog):
+    """Says of every checkpoint that it is certified once the next one is there."""
+
+    def __init__(self, files: AttemptFiles) -> None:
+        super().__init__(files.events)
+        self._watch = files.watch
+        self.steps: list[int] = []
+
+    def state(self, event: str, **facts: Any) -> None:
+        super().state(event, **facts)
+        if event == "checkpoint":
+            with self._watch.open("a") as file:
+                for step in self.steps[-1:]:
+                    file.write(json.dumps({"kind": "certified", "checkpoint_step": step}) + "\n")
+            self.steps.append(facts["step"])
 
 
 def test_an_attempt_that_was_stopped_goes_on_in_the_next_as_if_nothing_had_been(

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from specs.trainer_ep import Compute, EpTrainer, Products
 from trainers.ep.block import Folded, Params, force
-from trainers.ep.compute.products import split_block, tensor_cores
+from trainers.ep.compute.products import split_block
 from trainers.ep.compute.replay import Function, Replay
 from trainers.ep.compute.unrolling import UnrolledGraph
 from trainers.ep.estimators.bptt import Unrolled, bptt
 from trainers.ep.estimators.system import BlockSystem
 from trainers.ep.linearise import Linearisation, linearise
 from trainers.ep.relax import Force, RelaxPolicy, Walk, euler
+from trainers.tf32 import tensor_cores
 
 UNROLLED = 10
 """Relaxation steps in one graph."""

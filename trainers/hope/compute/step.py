@@ -1,4 +1,4 @@
-"""The gradient of one batch: computed as it is written, or replayed as one CUDA graph.
+"""The gradient of one batch: computed as it is written, or replayed as one CUDA graph; its products as the settings say.
 
 Memories are many small products in a row. A replay launches all kernels of forward and backward pass at once, so
 that a fast GPU does not wait for Python.
@@ -7,13 +7,16 @@ that a fast GPU does not wait for Python.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from specs.products import Products
 from specs.trainer_hope import HopeTrainer
+from trainers.hope.compute.interception import ThreeProducts
 from trainers.hope.draws import Draws
 from trainers.hope.losses import Batch, Drops, Lost, lost
 from trainers.hope.model import Predictor
@@ -45,6 +48,17 @@ def autocast(settings: HopeTrainer, device: torch.device) -> torch.autocast:
     )
 
 
+def products_on(settings: HopeTrainer, device: torch.device) -> Products:
+    """How a step there computes float32 products. Tensor cores need CUDA: elsewhere they are float32."""
+    return settings.compute.products if device.type == "cuda" else Products.FLOAT32
+
+
+def products(settings: HopeTrainer, device: torch.device) -> AbstractContextManager[object]:
+    """float32 products inside, those of a backward pass too, are made as the settings say."""
+    split = products_on(settings, device) is Products.TF32X3
+    return ThreeProducts(device.type) if split else nullcontext()
+
+
 def losses_of(model: Predictor, settings: HopeTrainer, batch: Batch, draws: Draws) -> Lost:
     with autocast(settings, batch.features.device):
         return lost(model, batch, settings.losses, draws.tau, draws.drops)
@@ -58,8 +72,9 @@ class Plain:
         self._settings = settings
 
     def __call__(self, batch: Batch, draws: Draws) -> Measured:
-        result = losses_of(self._model, self._settings, batch, draws)
-        (result.total / self._settings.accumulate).backward()
+        with products(self._settings, batch.features.device):
+            result = losses_of(self._model, self._settings, batch, draws)
+            (result.total / self._settings.accumulate).backward()
         return {**result.parts, **memory_metrics(self._model.blocks, result.records)}
 
 

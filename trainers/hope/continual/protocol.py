@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from specs.trainer_hope import Continual, HopeTrainer
@@ -98,6 +99,11 @@ def place(phases: Sequence[Phase], step: int) -> Place:
 def ended(phases: Sequence[Phase], step: int) -> int:
     """How many phases are over once ``step`` training steps are done."""
     return place(phases, step).phase
+
+
+def ends(phases: Sequence[Phase]) -> tuple[int, ...]:
+    """The last step of each phase."""
+    return tuple(accumulate(phase.steps for phase in phases))
 
 
 def as_json(phases: Sequence[Phase]) -> list[dict[str, Any]]:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
 from trainers.ep.block import Params
 from trainers.ep.probes import anderson, compile, gradient, lyapunov, relax, spectrum
 from trainers.ep.probes.model import Model
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.gpu
 
 
 def on_gpu(m: Model) -> Model:

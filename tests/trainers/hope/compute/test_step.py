@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
+from specs.products import Products
 from tests.trainers.hope import small
-from trainers.hope.compute.step import Graphed, Plain, _flat, _unflat, step_for
+from trainers.hope.compute.interception import ThreeProducts
+from trainers.hope.compute.step import (
+    Graphed,
+    Plain,
+    _flat,
+    _unflat,
+    products,
+    products_on,
+    step_for,
+)
 from trainers.hope.draws import Draws
 from trainers.hope.losses import Drops
 
@@ -18,6 +28,25 @@ def test_without_cuda_a_step_is_plain(asked: bool) -> None:
     settings = small.trainer(compute={"cuda_graphs": asked})
     model = small.predictor(settings.model, dtype=torch.float32)
     assert isinstance(step_for(model, settings, CPU), Plain)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "expected"),
+    [
+        ("3xtf32", "cuda", Products.TF32X3),
+        ("float32", "cuda", Products.FLOAT32),
+        ("3xtf32", "cpu", Products.FLOAT32),
+    ],
+)
+def test_products_of_three_need_cuda(asked: str, kind: str, expected: Products) -> None:
+    settings, device = small.trainer(compute={"products": asked}), torch.device(kind)
+    assert products_on(settings, device) is expected
+    assert isinstance(products(settings, device), ThreeProducts) is (expected is Products.TF32X3)
+
+
+def test_a_run_says_how_its_products_are_computed() -> None:
+    asked = small.training(compute={"products": "3xtf32"})
+    assert asked.describe()["products"] == "float32"  # on a CPU
 
 
 def test_gradients_of_the_batches_of_a_step_add_up_to_their_mean() -> None:

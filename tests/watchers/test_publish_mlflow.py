@@ -257,14 +257,16 @@ def test_a_copy_is_published_into_the_home_and_a_later_copy_adds_what_is_new(
 
 
 @pytest.mark.heavy
-def test_a_copy_can_be_published_under_another_name(home: FakeHome, tmp_path: Path) -> None:
+def test_a_copy_can_be_published_in_another_experiment_and_says_whose_it_is(
+    home: FakeHome, tmp_path: Path
+) -> None:
     from watchers.mlflow_read import read_runs
 
     away = FakeHome(tmp_path / "away")
     away.attempt().curve([1])
     publish_directory(away.root, home=home.root, campaign="from_hostb")
     (run,) = read_runs(default_uri(home.root), "from_hostb")
-    assert (run.name, len(run.rows), run.tags["campaign"]) == ("redx", 2, CAMPAIGN)
+    assert (run.name, len(run.rows), run.tags["campaign"]) == (f"{CAMPAIGN}/redx", 2, CAMPAIGN)
 
 
 def test_a_directory_without_attempts_says_what_to_give(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from trainers.ep.block import Folded
 from trainers.ep.ops import GELU_SLOPE, LN_EPS, causal_softmax, qk_inverse_scale
+from trainers.ep.power import Power, power
+from trainers.ep.solvers.arnoldi import PlainArnoldi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,14 @@ class Linearisation:
         dqk, dv, du = self._tangents_in(w)
         dS = dqk[0] @ self.qk[1].mT + self.qk[0] @ dqk[1].mT
         return self._gather(self._softmax(dS) @ self.v + self.P @ dv, du)
+
+    def vjp_arnoldi(self) -> PlainArnoldi:
+        """Krylov bases of J^T."""
+        return PlainArnoldi(self.vjp)
+
+    def self_power(self, v: Tensor, eps: float, steps: int) -> Power:
+        """`trainers.ep.power.power` of the self-blocks."""
+        return power(self.self_jvp, v, eps, steps)
 
     def mix_vjp(self, a: Tensor) -> Tensor:
         """J_nc^T a."""

@@ -62,12 +62,8 @@ def hinge_threshold(settings: Hinge) -> float:
 @torch.no_grad()
 def hinge_power(J: SelfBlocks, v: Tensor, settings: Hinge) -> HingePower:
     """``power_steps`` times v_t <- normalise(v_t + eps J_tt v_t), then the growth once more."""
-    v = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
-    for _ in range(settings.power_steps):
-        v = torch.add(v, J.self_jvp(v), alpha=settings.eps)
-        v = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
-    growth = torch.linalg.vector_norm(torch.add(v, J.self_jvp(v), alpha=settings.eps), dim=-1)
-    return HingePower(v=v, growth=growth)
+    found = J.self_power(v, settings.eps, settings.power_steps)
+    return HingePower(v=found.v, growth=found.growth)
 
 
 def hinge_penalty(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from specs.trainer_ep import Adjoint
+from trainers.ep.solvers.arnoldi import PlainArnoldi
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Linear:
 
     def vjp(self, a: Tensor) -> Tensor:
         return self._times(self.A.mT, a)
+
+    def vjp_arnoldi(self) -> PlainArnoldi:
+        return PlainArnoldi(self.vjp)
 
     def to(self, dtype: torch.dtype) -> Linear:
         return replace(self, A=self.A.to(dtype), b=self.b.to(dtype), pull=self.pull.to(dtype))

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from specs.trainer_ep import Compute, EpTrainer, Products
 from trainers.ep.block import Folded, Params, force
+from trainers.ep.compute.jacobian import GraphedJacobian
 from trainers.ep.compute.products import split_block
 from trainers.ep.compute.replay import Function, Replay
+from trainers.ep.compute.resident import factor_names, tensor_names, tensors, with_tensors
 from trainers.ep.compute.unrolling import UnrolledGraph
 from trainers.ep.estimators.bptt import Unrolled, bptt
 from trainers.ep.estimators.system import BlockSystem
-from trainers.ep.linearise import Linearisation, linearise
+from trainers.ep.linearise import linearise
+from trainers.ep.power import Power
 from trainers.ep.relax import Force, RelaxPolicy, Walk, euler
+from trainers.ep.solvers.arnoldi import Krylov, room
 from trainers.tf32 import tensor_cores
 
 UNROLLED = 10
@@ -34,6 +38,10 @@ class SelfBlocks(Protocol):
     """J at one state, token by token."""
 
     def self_jvp(self, w: Tensor) -> Tensor: ...
+
+    def self_power(self, v: Tensor, eps: float, steps: int) -> Power:
+        """`trainers.ep.power.power` of the self-blocks."""
+        ...
 
 
 class Plain:
@@ -88,7 +96,9 @@ class Graphed(Plain):
     def __init__(self, compute: Compute) -> None:
         self._compute = compute
         self._buffers: dict[object, tuple[Tensor, ...]] = {}
-        self._functions: dict[object, Replay] = {}
+        self._replays: dict[object, Replay] = {}
+        self._compiled: dict[object, Function] = {}
+        self._tables: dict[object, Krylov] = {}
         self._differentiable: Callable[..., Tensor] | None = None
         self._pool = torch.cuda.graph_pool_handle()
         self._unrolled = UnrolledGraph(self._pool)
@@ -109,13 +119,13 @@ class Graphed(Plain):
         if noise is not None or not self._compute.compile:
             return super().force(block, z, x, noise)
         if self._differentiable is None:
-            names = _tensor_names(block)
+            names = tensor_names(block)
 
             def flat(z: Tensor, x: Tensor, *weights: Tensor) -> Tensor:
-                return force(_with_tensors(block, names, weights), z, x)
+                return force(with_tensors(block, names, weights), z, x)
 
             self._differentiable = torch.compile(flat, fullgraph=True, dynamic=False)
-        return self._differentiable(z, x, *_tensors(block))
+        return self._differentiable(z, x, *tensors(block))
 
     def bptt(
         self,
@@ -138,22 +148,22 @@ class Graphed(Plain):
     @torch.no_grad()
     def linearised(self, kept: Folded, z: Tensor) -> GraphedJacobian:
         """J at ``z`` of a block that lies in the buffers."""
-        names, factors_of = _tensor_names(kept), _factor_names(kept)
+        names, factors_of = tensor_names(kept), factor_names(kept)
 
         def flat(z: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-            J = linearise(_with_tensors(kept, names, weights), z)
+            J = linearise(with_tensors(kept, names, weights), z)
             return tuple(getattr(J, name) for name in factors_of)
 
         with self.precision(tf32=False):
-            factors = self.run("linearise", flat, 1, z, *_tensors(kept))
+            factors = self.run("linearise", flat, 1, z, *tensors(kept))
         return GraphedJacobian(block=kept, factors=factors, engine=self)
 
     def _kept(self, block: Folded) -> Folded:
         """``block`` in the buffers, its products as the settings have them."""
         if self._compute.products is Products.TF32X3:
             block = split_block(block)
-        kept = self._keep(("block", type(block)), _tensors(block))
-        return _with_tensors(block, _tensor_names(block), kept)
+        kept = self._keep(("block", type(block)), tensors(block))
+        return with_tensors(block, tensor_names(block), kept)
 
     def _keep(self, key: object, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The buffers of ``key``, holding ``values``: graphs read them where they lie."""
@@ -165,19 +175,34 @@ class Graphed(Plain):
         return buffers
 
     def run(
-        self, name: object, function: Function, moved: int, *arguments: Tensor
+        self, name: object, function: Function, moved: int, *arguments: Tensor, whole: bool = True
     ) -> tuple[Tensor, ...]:
-        """``function`` of ``arguments``, all but the first ``moved`` of them resident."""
-        replay = self._functions.get(name)
+        """``function`` of ``arguments``, all but the first ``moved`` of them resident.
+
+        Under `compute.compile` the ``whole`` of it is compiled, or nothing but what it makes of `compiled`.
+        """
+        replay = self._replays.get(name)
         if replay is None:
-            compiled = (
-                torch.compile(function, fullgraph=True, dynamic=False)
-                if self._compute.compile
-                else function
-            )
-            replay = Replay(compiled, resident=len(arguments) - moved, pool=self._pool)
-            self._functions[name] = replay
+            called = self.compiled(name, function) if whole else function
+            replay = Replay(called, resident=len(arguments) - moved, pool=self._pool)
+            self._replays[name] = replay
         return replay(*arguments)
+
+    def compiled(self, name: object, function: Function) -> Function:
+        """``function``, compiled if the settings ask for that, once for every ``name``."""
+        if not self._compute.compile:
+            return function
+        if name not in self._compiled:
+            self._compiled[name] = torch.compile(function, fullgraph=True, dynamic=False)
+        return self._compiled[name]
+
+    def krylov(self, like: Tensor, longest: int) -> Krylov:
+        """Tables that stay, with room for ``longest`` steps or more on vectors like ``like``."""
+        key = (like.shape, like.dtype)
+        kept = self._tables.get(key)
+        if kept is None or kept.longest < longest:
+            kept = self._tables[key] = room(like, longest)
+        return kept
 
     def precision(self, *, tf32: bool) -> AbstractContextManager[None]:
         """TF32 inside: by order, or because the products are made of three."""
@@ -227,12 +252,12 @@ class GraphedSystem(BlockSystem):
     def _replay(
         self, name: object, function: Callable[[Folded, Tensor, Tensor], Tensor], z: Tensor
     ) -> tuple[Tensor, ...]:
-        skeleton, names = self.block, _tensor_names(self.block)
+        skeleton, names = self.block, tensor_names(self.block)
 
         def flat(z: Tensor, x: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-            return (function(_with_tensors(skeleton, names, weights), z, x),)
+            return (function(with_tensors(skeleton, names, weights), z, x),)
 
-        return self.engine.run(name, flat, 1, z, self.x, *_tensors(self.block))
+        return self.engine.run(name, flat, 1, z, self.x, *tensors(self.block))
 
     def linearise(self, z: Tensor) -> GraphedJacobian:  # type: ignore[override]
         """J at ``z``; the Jacobian that was made before is no longer valid."""
@@ -243,62 +268,3 @@ class GraphedSystem(BlockSystem):
         return BlockSystem(
             block=self.block.to(dtype), W_h=self.W_h.to(dtype), x=self.x.to(dtype), y=self.y
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphedJacobian:
-    """J of a graphed system: trainers.ep.estimators.system.Jacobian, and its self-blocks."""
-
-    block: Folded
-    factors: tuple[Tensor, ...]  # the tensors of a Linearisation, in order
-    engine: Graphed
-
-    def jvp(self, w: Tensor) -> Tensor:
-        return self._replay("jvp", Linearisation.jvp, w)
-
-    def vjp(self, a: Tensor) -> Tensor:
-        return self._replay("vjp", Linearisation.vjp, a)
-
-    def self_jvp(self, w: Tensor) -> Tensor:
-        return self._replay("self_jvp", Linearisation.self_jvp, w)
-
-    def _replay(
-        self, name: str, product: Callable[[Linearisation, Tensor], Tensor], w: Tensor
-    ) -> Tensor:
-        skeleton, count = self.block, len(self.factors)
-        names = _factor_names(skeleton)
-        weights = _tensor_names(skeleton)
-
-        def flat(w: Tensor, *resident: Tensor) -> tuple[Tensor, ...]:
-            block = _with_tensors(skeleton, weights, resident[count:])
-            J = Linearisation(
-                block=block, **ABSENT | dict(zip(names, resident[:count], strict=True))
-            )
-            return (product(J, w),)
-
-        with self.engine.precision(tf32=False):
-            (out,) = self.engine.run(name, flat, 1, w, *self.factors, *_tensors(skeleton))
-        return out.clone()
-
-
-ABSENT: dict[str, Any] = {"qk_scale": None, "gain": None}
-"""Factors that a graphed Jacobian may lack."""
-
-
-def _tensor_names(of: Folded) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(of) if isinstance(getattr(of, f.name), Tensor))
-
-
-def _tensors(of: Folded) -> tuple[Tensor, ...]:
-    return tuple(getattr(of, name) for name in _tensor_names(of))
-
-
-def _with_tensors(block: Folded, names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> Folded:
-    """``block`` holding other tensors under ``names``."""
-    return replace(block, **dict(zip(names, tensors, strict=True)))
-
-
-def _factor_names(block: Folded) -> tuple[str, ...]:
-    """The tensors of a Linearisation without noise, in order."""
-    names = ("x_hat", "rstd", "qk", "qk_scale", "v", "P", "slope")
-    return names if block.qk_norm else tuple(name for name in names if name != "qk_scale")

@@ -22,13 +22,15 @@ def exact(system: System, z: Tensor, settings: AdjointSettings, eps: float) -> A
     if settings.precision is Precision.FLOAT64:
         system, z = system.to(torch.float64), z.double()
     ell = system.ell(z)
+    J = system.linearise(z)
     solved = gmres(
-        system.linearise(z).vjp,
+        J.vjp,
         -ell,
         tolerance=settings.tolerance,
         max_applications=settings.max_steps,
         restart=settings.restart,
         check_every=settings.check_every,
+        arnoldi=J.vjp_arnoldi(),
     )
     return Adjoint(
         a=solved.x,

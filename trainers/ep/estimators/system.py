@@ -12,6 +12,7 @@ from trainers.ep.block import Folded, force
 from trainers.ep.linearise import Linearisation, linearise
 from trainers.ep.readout import nudge
 from trainers.ep.relax import Walk, euler
+from trainers.ep.solvers.arnoldi import Arnoldi
 
 
 class Jacobian(Protocol):
@@ -20,6 +21,10 @@ class Jacobian(Protocol):
     def jvp(self, w: Tensor) -> Tensor: ...
 
     def vjp(self, a: Tensor) -> Tensor: ...
+
+    def vjp_arnoldi(self) -> Arnoldi:
+        """What grows Krylov bases of `vjp`."""
+        ...
 
 
 class System(Protocol):

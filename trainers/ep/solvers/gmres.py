@@ -7,15 +7,15 @@ from the solution, never the one that the recurrence believes in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainers.ep.norms import per_sequence_norm
-
-Operator = Callable[[Tensor], Tensor]
+from trainers.ep.solvers.arnoldi import Arnoldi, Operator, PlainArnoldi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +37,22 @@ def gmres(
     max_applications: int,
     restart: int,
     check_every: int,
+    arnoldi: Arnoldi | None = None,
 ) -> Solved:
     """Solve A x = b (B, T, C) from x = 0; every ``restart`` applications the basis is made anew.
 
+    ``arnoldi`` grows the bases of ``operator`` (by default `PlainArnoldi`).
+
     Ends within the tolerance, at ``max_applications``, or after a cycle in which no sequence gained anything.
     """
+    arnoldi = arnoldi or PlainArnoldi(operator)
     size = per_sequence_norm(b)
     x, r = torch.zeros_like(b), b
     residual = torch.where(size == 0, torch.zeros_like(size), size / size)  # NaN stays NaN
     used, gained = 0, True
     while gained and bool((residual > tolerance).any()) and max_applications - used >= 2:
         longest = min(restart, max_applications - used - 1)
-        change, spent = _cycle(operator, r, size, tolerance, longest, check_every)
+        change, spent = _cycle(arnoldi, r, size, tolerance, longest, check_every)
         tried = x + change
         r_tried = b - operator(tried)
         used += spent + 1
@@ -67,53 +71,55 @@ def gmres(
 
 
 def _cycle(
-    operator: Operator, r: Tensor, size: Tensor, tolerance: float, longest: int, check_every: int
+    arnoldi: Arnoldi, r: Tensor, size: Tensor, tolerance: float, longest: int, check_every: int
 ) -> tuple[Tensor, int]:
     """The best change of x in the Krylov space of ``r``, and the applications that it took."""
-    B, start = len(r), per_sequence_norm(r)
-    V = r.new_zeros(B, longest + 1, r[0].numel())
-    H = r.new_zeros(B, longest + 1, longest)
-    V[:, 0] = _unit(r.flatten(1), start, start)
-    count = 0
-    y = torch.zeros(B, 0, dtype=torch.float64)
-    while count < longest:
-        _extend(operator, V, H, count, r.shape)
-        count += 1
-        if count % check_every == 0 or count == longest:
-            y, left = _least_squares(H[:, : count + 1, :count], start)
-            if bool((left <= tolerance * size.cpu()).all()):
-                break
-    change = torch.einsum("bk,bkn->bn", y.to(V), V[:, :count])
+    start = per_sequence_norm(r)
+    space = arnoldi.begin(r, start, longest)
+    count, within = 0, False
+    y = torch.zeros(len(r), 0, dtype=torch.float64)
+    while count < longest and not within:
+        steps = min(check_every, longest - count)
+        arnoldi.grow(space, count, steps)
+        count += steps
+        H, norms = _to_host(space.H[:, : count + 1, :count], torch.stack((start, size), dim=-1))
+        y, left = _least_squares(H, norms[:, 0])
+        within = bool((left <= tolerance * norms[:, 1]).all())
+    change = torch.einsum("bk,kbn->bn", y.to(r), space.V[:count])
     return change.view_as(r), count
 
 
-def _extend(operator: Operator, V: Tensor, H: Tensor, at: int, shape: torch.Size) -> None:
-    """One Arnoldi step, in place: classical Gram-Schmidt, twice. An exhausted basis is continued by zeros."""
-    w = operator(V[:, at].view(shape)).flatten(1)
-    before = torch.linalg.vector_norm(w, dim=-1)
-    basis = V[:, : at + 1]
-    for _ in range(2):
-        h = (basis @ w[..., None])[..., 0]
-        w = w - (h[:, None, :] @ basis)[:, 0]
-        H[:, : at + 1, at] += h
-    after = torch.linalg.vector_norm(w, dim=-1)
-    noise = 4 * torch.finfo(w.dtype).eps * before
-    H[:, at + 1, at] = torch.where(after > noise, after, 0)
-    V[:, at + 1] = _unit(w, after, noise)
+def _to_host(*tensors: Tensor) -> list[Tensor]:
+    """Double-precision copies of (B, ...) tensors, at the cost of one transfer."""
+    packed = torch.cat([t.flatten(1) for t in tensors], dim=1).to("cpu", torch.float64)
+    parts = packed.split([t[0].numel() for t in tensors], dim=1)
+    return [part.reshape(t.shape) for part, t in zip(parts, tensors, strict=True)]
 
 
-def _unit(w: Tensor, norm: Tensor, noise: Tensor) -> Tensor:
-    """w / ||w||, or zero where ||w|| is nothing but rounding."""
-    real = (norm > 0) & (norm >= noise)
-    return torch.where(real[:, None], w / norm[:, None], 0)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Matrices of this size are slower on many threads, by ten times on sixteen."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
+@_one_thread()
 def _least_squares(H: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
-    """y minimising ||start e_1 - H y||, and that norm, (B,); in double on the host."""
-    H = _finite(H.to("cpu", torch.float64))
-    rhs = torch.zeros(*H.shape[:2], 1, dtype=torch.float64)
-    rhs[:, 0, 0] = _finite(start.to("cpu", torch.float64))
-    y = torch.linalg.lstsq(H, rhs, driver="gelsd").solution
+    """y minimising ||start e_1 - H y||, the shortest where there are several, and that norm, (B,)."""
+    H = _finite(H)
+    rhs = torch.zeros(*H.shape[:2], 1, dtype=H.dtype)
+    rhs[:, 0, 0] = _finite(start)
+    Q, R = torch.linalg.qr(H)
+    pivots = R.diagonal(dim1=-2, dim2=-1).abs()
+    smallest = torch.finfo(H.dtype).eps * len(H[0]) * pivots.amax(-1)
+    if bool((pivots.amin(-1) > smallest).all()):
+        y = torch.linalg.solve_triangular(R, Q.mT @ rhs, upper=True)
+    else:  # an exhausted basis, or a singular A: the singular values take ten times as long
+        y = torch.linalg.lstsq(H, rhs, driver="gelsd").solution
     return y[..., 0], torch.linalg.vector_norm(rhs - H @ y, dim=(-2, -1))
 
 

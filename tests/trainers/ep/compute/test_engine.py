@@ -63,6 +63,42 @@ def test_its_gradient_is_the_plain_one(graphed: Any, estimator: str, qk_norm: bo
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+@torch.no_grad()
+def test_the_tables_of_krylov_bases_stay_and_grow_only_when_they_must(graphed: Any) -> None:
+    of = settings()
+    engine = graphed(of)
+    z = torch.randn(3, 8, 16)
+    small = engine.krylov(z, 10)
+    assert engine.krylov(z, 7) is engine.krylov(z, 10) is small
+    assert engine.krylov(z, 12).longest == 12
+    assert engine.krylov(z[:2], 5).shape == (2, 8, 16)
+    assert engine.krylov(z, 12).shape == z.shape
+
+
+@pytest.mark.parametrize("restart", [30, 7])
+def test_an_adjoint_solved_in_tables_that_were_used_before_is_the_plain_one(
+    graphed: Any, restart: int
+) -> None:
+    """Three in a row: what an earlier, longer basis left in the tables is not read."""
+    of = settings(
+        estimator="exact", adjoint={"max_steps": 90, "restart": restart, "check_every": 4}
+    )
+    engine = graphed(of)
+    for seed, tolerance in ((0, 1e-9), (1, 1e-2), (2, 1e-6)):
+        chosen = of.model_copy(
+            update={"adjoint": of.adjoint.model_copy(update={"tolerance": tolerance})}
+        )
+        params, idx, y = drawn(of, seed)
+        policy = RelaxPolicy.of(of)
+        with torch.no_grad():
+            plain, state = equilibrium(params, of, policy, idx, y, PLAIN)
+            system, found = equilibrium(params, of, policy, idx, y, engine)
+            expected = solve_adjoint(plain, state.z, chosen)
+            ours = solve_adjoint(system, found.z, chosen)
+        assert ours.record.steps == expected.record.steps
+        torch.testing.assert_close(ours.a, expected.a, rtol=1e-7, atol=1e-9)
+
+
 def test_batches_of_several_shapes_take_turns(graphed: Any) -> None:
     of = settings()
     engine = graphed(of)

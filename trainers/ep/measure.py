@@ -11,7 +11,7 @@ from torch import Tensor
 from specs.trainer_ep import EpTrainer, Objective
 from trainers.ep.abscissa import rightmost
 from trainers.ep.block import Params
-from trainers.ep.compute.engine import PLAIN, Plain
+from trainers.ep.compute.plain import PLAIN, Plain
 from trainers.ep.readout import cross_entropy
 from trainers.ep.relax import RelaxPolicy
 from trainers.ep.spectrum import Rightmost

@@ -11,8 +11,9 @@ from torch.nn.utils import get_total_norm
 
 from specs.trainer_ep import EpTrainer
 from trainers.ep.block import Params, embed, fold
-from trainers.ep.compute.engine import PLAIN, Plain
+from trainers.ep.compute.plain import PLAIN, Plain
 from trainers.ep.draws import Purpose, normal_like
+from trainers.ep.estimators.implicit import Gradient
 from trainers.ep.linearise import Linearisation, linearise
 from trainers.ep.penalties import (
     HingePower,
@@ -23,7 +24,6 @@ from trainers.ep.penalties import (
     residual_penalty,
 )
 from trainers.ep.relax import Relaxed
-from trainers.ep.task import Gradient
 
 
 @dataclass(frozen=True, kw_only=True)

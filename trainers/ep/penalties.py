@@ -10,7 +10,7 @@ from torch import Tensor
 from specs.trainer_ep import Hinge, JacobianScope
 from trainers.ep.block import Folded, force
 from trainers.ep.chosen import choose, self_jvp
-from trainers.ep.compute.engine import SelfBlocks
+from trainers.ep.compute.plain import SelfBlocks
 from trainers.ep.linearise import Linearisation
 
 

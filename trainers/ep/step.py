@@ -18,11 +18,12 @@ from torch.nn.utils import get_total_norm
 
 from specs.trainer_ep import EpTrainer
 from trainers.ep.block import Params
-from trainers.ep.compute.engine import PLAIN, Plain
+from trainers.ep.compute.plain import PLAIN, Plain
 from trainers.ep.draws import force_noise
+from trainers.ep.estimators.implicit import Gradient
 from trainers.ep.penalise import Modes, modes, penalty_gradient
 from trainers.ep.relax import RelaxPolicy
-from trainers.ep.task import Gradient, Task, task_gradient
+from trainers.ep.task import Task, task_gradient
 from trainers.finite import blame
 from trainers.host import to_host
 from trainers.protocol import NonFinite

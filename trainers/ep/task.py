@@ -9,20 +9,18 @@ import torch
 from torch import Tensor
 
 from specs.trainer_ep import EpTrainer, Estimator
-from trainers.ep.block import Params, embed, fold, force, start
-from trainers.ep.compute.engine import PLAIN, Plain
+from trainers.ep.block import Params, embed, fold, start
+from trainers.ep.compute.plain import PLAIN, Plain
 from trainers.ep.draws import drawn_T1, force_noise
 from trainers.ep.estimators.bptt_tail import bptt_tail
 from trainers.ep.estimators.ep import ep
 from trainers.ep.estimators.exact import exact
 from trainers.ep.estimators.holomorphic import holomorphic
+from trainers.ep.estimators.implicit import Gradient
 from trainers.ep.estimators.rbp import rbp
 from trainers.ep.estimators.record import Adjoint, AdjointRecord, worst_of
 from trainers.ep.estimators.system import BlockSystem, System
-from trainers.ep.readout import read
 from trainers.ep.relax import Relaxed, RelaxPolicy, relax
-
-Gradient = tuple[Tensor, ...]
 
 ADJOINT: Mapping[Estimator, Callable[..., Adjoint]] = {
     Estimator.RBP: rbp,
@@ -100,14 +98,8 @@ def _implicit(
 ) -> Task:
     system, relaxed = equilibrium(params, settings, policy, idx, y, engine, noise)
     adjoint = solve_adjoint(system, relaxed.z, settings)
-    readout = read(params.W_h, relaxed.z, y)
-    implicit = implicit_gradient(params, settings, idx, relaxed.z, adjoint.a, noise)
-    return Task(
-        gradient=(*implicit, readout.head_gradient),
-        ce=readout.ce,
-        relaxed=relaxed,
-        adjoint=adjoint.record,
-    )
+    *gradient, ce = engine.loss_gradient(params, settings, idx, y, relaxed.z, adjoint.a, noise)
+    return Task(gradient=tuple(gradient), ce=ce, relaxed=relaxed, adjoint=adjoint.record)
 
 
 def _mean(tasks: Sequence[Task]) -> Task:
@@ -147,19 +139,3 @@ def solve_adjoint(system: System, z: Tensor, settings: EpTrainer) -> Adjoint:
     """J^T a = -ell at ``z`` by the estimator of the settings; by `rbp` for the BPTT twin, which has none."""
     eps = settings.adjoint.eps or settings.relaxation.eps
     return ADJOINT.get(settings.estimator, rbp)(system, z, settings.adjoint, eps)
-
-
-def implicit_gradient(
-    params: Params,
-    settings: EpTrainer,
-    idx: Tensor,
-    z: Tensor,
-    a: Tensor,
-    noise: Tensor | None = None,
-) -> Gradient:
-    """grad <a, F(z; x(theta), theta)> / (B T) over the parameters of the force, z and a held fixed.
-
-    At F(z*) = 0, dz* = -J^-1 F_theta dtheta, so with J^T a = -ell this is the gradient of the mean loss at z*.
-    """
-    f = force(fold(params, settings), z, embed(params, idx), noise)
-    return torch.autograd.grad(f, params.of_force, a.to(f.dtype) / idx.numel())

@@ -13,6 +13,7 @@ from tests.trainers.ep.linear import dense_adjoint, linear_system, relative, sol
 from trainers.ep.estimators.ep import ep
 from trainers.ep.estimators.exact import exact
 from trainers.ep.estimators.holomorphic import holomorphic
+from trainers.ep.estimators.implicit import implicit_gradient
 from trainers.ep.estimators.nudged import antisymmetric
 from trainers.ep.estimators.rbp import rbp
 from trainers.ep.estimators.record import Best
@@ -20,7 +21,7 @@ from trainers.ep.linearise import linearise
 from trainers.ep.norms import per_sequence_norm
 from trainers.ep.readout import cross_entropy, read
 from trainers.ep.relax import RelaxPolicy
-from trainers.ep.task import equilibrium, implicit_gradient, task_gradient
+from trainers.ep.task import equilibrium, task_gradient
 
 TIGHT = {"T1": 400, "t1max": 3000, "tolerance": 1e-14, "eps": 0.3}
 

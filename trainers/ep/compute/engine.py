@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,64 +17,21 @@ from torch import Tensor
 from specs.trainer_ep import Compute, EpTrainer, Products
 from trainers.ep.block import Folded, Params, force
 from trainers.ep.compute.jacobian import GraphedJacobian
+from trainers.ep.compute.plain import PLAIN, Plain, SelfBlocks
 from trainers.ep.compute.products import split_block
 from trainers.ep.compute.replay import Function, Replay
 from trainers.ep.compute.resident import factor_names, tensor_names, tensors, with_tensors
 from trainers.ep.compute.unrolling import UnrolledGraph
-from trainers.ep.estimators.bptt import Unrolled, bptt
+from trainers.ep.estimators.bptt import Unrolled
+from trainers.ep.estimators.implicit import loss_gradient
 from trainers.ep.estimators.system import BlockSystem
 from trainers.ep.linearise import linearise
-from trainers.ep.power import Power
 from trainers.ep.relax import Force, RelaxPolicy, Walk, euler
 from trainers.ep.solvers.arnoldi import Krylov, room
 from trainers.tf32 import tensor_cores
 
 UNROLLED = 10
 """Relaxation steps in one graph."""
-
-
-class SelfBlocks(Protocol):
-    """J at one state, token by token."""
-
-    def self_jvp(self, w: Tensor) -> Tensor: ...
-
-    def self_power(self, v: Tensor, eps: float, steps: int) -> Power:
-        """`trainers.ep.power.power` of the self-blocks."""
-        ...
-
-
-class Plain:
-    """Everything as it is written, on any device."""
-
-    def system(self, block: Folded, W_h: Tensor, x: Tensor, y: Tensor) -> BlockSystem:
-        return BlockSystem(block=block, W_h=W_h, x=x, y=y)
-
-    def force(self, block: Folded, z: Tensor, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """`trainers.ep.block.force`, to be differentiated through."""
-        return force(block, z, x, noise)
-
-    def bptt(
-        self,
-        params: Params,
-        settings: EpTrainer,
-        policy: RelaxPolicy,
-        idx: Tensor,
-        y: Tensor,
-        noise: Tensor | None = None,
-    ) -> Unrolled:
-        """`trainers.ep.estimators.bptt.bptt` through this engine's force."""
-        return bptt(params, settings, policy, idx, y, noise, self.force)
-
-    @torch.no_grad()
-    def jacobian(self, block: Folded, z: Tensor, noise: Tensor | None = None) -> SelfBlocks:
-        """J at ``z`` (B, T, C) without a graph, for its self-blocks."""
-        return linearise(block, z, noise)
-
-    def describe(self) -> dict[str, object]:
-        return {"cuda_graphs": False, "compile": False, "products": Products.FLOAT32.value}
-
-
-PLAIN = Plain()
 
 
 def engine_for(settings: EpTrainer, device: torch.device) -> Plain:
@@ -139,6 +95,28 @@ class Graphed(Plain):
         if noise is not None or not self._unrolled.serves(settings, policy, idx.device):
             return super().bptt(params, settings, policy, idx, y, noise)
         return self._unrolled(params, settings, policy, idx, y, self.force)
+
+    def loss_gradient(
+        self,
+        params: Params,
+        settings: EpTrainer,
+        idx: Tensor,
+        y: Tensor,
+        z: Tensor,
+        a: Tensor,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        if noise is not None or a.dtype is not z.dtype:
+            return super().loss_gradient(params, settings, idx, y, z, a, noise)
+
+        def flat(
+            idx: Tensor, y: Tensor, z: Tensor, a: Tensor, *weights: Tensor
+        ) -> tuple[Tensor, ...]:
+            with torch.enable_grad():
+                return loss_gradient(Params(*weights), settings, idx, y, z, a)
+
+        found = self.run("loss_gradient", flat, 4, idx, y, z, a, *params, whole=False)
+        return tuple(t.clone() for t in found)
 
     def jacobian(self, block: Folded, z: Tensor, noise: Tensor | None = None) -> SelfBlocks:
         if noise is not None:

@@ -107,6 +107,8 @@ class GraphedJacobian:
 class GraphedArnoldi:
     """trainers.ep.solvers.arnoldi.Arnoldi of J^T: tables that stay, as many steps a launch as are asked for."""
 
+    ahead = True
+
     def __init__(self, jacobian: GraphedJacobian) -> None:
         self._jacobian = jacobian
 

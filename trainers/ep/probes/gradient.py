@@ -19,12 +19,13 @@ from trainers.ep.block import Params
 from trainers.ep.estimators.bptt import bptt
 from trainers.ep.estimators.bptt_tail import bptt_tail
 from trainers.ep.estimators.exact import exact
+from trainers.ep.estimators.implicit import Gradient, implicit_gradient
 from trainers.ep.estimators.record import Adjoint
 from trainers.ep.probes import Say
 from trainers.ep.probes.likeness import Likeness, by_group, likeness
 from trainers.ep.probes.model import Model, force_residual
 from trainers.ep.relax import RelaxPolicy
-from trainers.ep.task import ADJOINT, Gradient, implicit_gradient
+from trainers.ep.task import ADJOINT
 
 REFERENCE_TOLERANCE = 1e-8
 _FEWEST_POINTS = 4  # two phases are `ep`

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.ep.block import Params
-from trainers.ep.task import Gradient
+from trainers.ep.estimators.implicit import Gradient
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "QKVO": ("W_Q", "W_K", "W_V", "W_O"),

@@ -32,6 +32,11 @@ class Krylov:
 class Arnoldi(Protocol):
     """How the bases of one operator are begun and grown."""
 
+    @property
+    def ahead(self) -> bool:
+        """Is it done beside the host, so that the next steps had better begin before they are known to be needed?"""
+        ...
+
     def begin(self, r: Tensor, size: Tensor, longest: int) -> Krylov:
         """Bases that begin with r / ||r||; ``r`` is (B, T, C), ``size`` its norms (B,)."""
         ...
@@ -43,6 +48,8 @@ class Arnoldi(Protocol):
 
 class PlainArnoldi:
     """As it is written, in new tables."""
+
+    ahead = False
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from trainers.ep.norms import per_sequence_norm
-from trainers.ep.solvers.arnoldi import Arnoldi, Operator, PlainArnoldi
+from trainers.ep.solvers.arnoldi import Arnoldi, Krylov, Operator, PlainArnoldi
+from trainers.host import OnItsWay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,27 +74,50 @@ def gmres(
 def _cycle(
     arnoldi: Arnoldi, r: Tensor, size: Tensor, tolerance: float, longest: int, check_every: int
 ) -> tuple[Tensor, int]:
-    """The best change of x in the Krylov space of ``r``, and the applications that it took."""
+    """The best change of x in the Krylov space of ``r``, and the applications that it took.
+
+    Where the bases grow beside the host they do so while the host looks at what there is, so that the last
+    ``check_every`` applications of those may be for nothing.
+    """
     start = per_sequence_norm(r)
     space = arnoldi.begin(r, start, longest)
-    count, within = 0, False
+    norms = torch.stack((start, size), dim=-1)
+    count = grown = 0
     y = torch.zeros(len(r), 0, dtype=torch.float64)
-    while count < longest and not within:
-        steps = min(check_every, longest - count)
-        arnoldi.grow(space, count, steps)
-        count += steps
-        H, norms = _to_host(space.H[:, : count + 1, :count], torch.stack((start, size), dim=-1))
-        y, left = _least_squares(H, norms[:, 0])
-        within = bool((left <= tolerance * norms[:, 1]).all())
+    for count in _ends(longest, check_every):
+        grown = _grown(arnoldi, space, grown, count)
+        coming = OnItsWay(_packed(space.H[:, : count + 1, :count], norms))
+        if arnoldi.ahead and count < longest:
+            grown = _grown(arnoldi, space, grown, min(count + check_every, longest))
+        H, sizes = _unpacked(coming.wait(), count)
+        y, left = _least_squares(H, sizes[:, 0])
+        if bool((left <= tolerance * sizes[:, 1]).all()):
+            break
     change = torch.einsum("bk,kbn->bn", y.to(r), space.V[:count])
-    return change.view_as(r), count
+    return change.view_as(r), grown
 
 
-def _to_host(*tensors: Tensor) -> list[Tensor]:
-    """Double-precision copies of (B, ...) tensors, at the cost of one transfer."""
-    packed = torch.cat([t.flatten(1) for t in tensors], dim=1).to("cpu", torch.float64)
-    parts = packed.split([t[0].numel() for t in tensors], dim=1)
-    return [part.reshape(t.shape) for part, t in zip(parts, tensors, strict=True)]
+def _ends(longest: int, check_every: int) -> Iterator[int]:
+    """After how many applications the host looks."""
+    yield from range(check_every, longest, check_every)
+    yield longest
+
+
+def _grown(arnoldi: Arnoldi, space: Krylov, grown: int, to: int) -> int:
+    if to > grown:
+        arnoldi.grow(space, grown, to - grown)
+    return max(grown, to)
+
+
+def _packed(H: Tensor, norms: Tensor) -> Tensor:
+    """One tensor, for one transfer."""
+    return torch.cat((H.flatten(1), norms), dim=1)
+
+
+def _unpacked(packed: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """H (B, count + 1, count) and the norms (B, 2), in double precision."""
+    packed = packed.to(torch.float64)
+    return packed[:, :-2].view(-1, count + 1, count), packed[:, -2:]
 
 
 @contextmanager

@@ -9,7 +9,8 @@ import torch
 
 from specs.trainer_ep import EpTrainer
 from trainers.ep.block import Params, fold, init, start
-from trainers.ep.compute.engine import PLAIN, engine_for
+from trainers.ep.compute.engine import engine_for
+from trainers.ep.compute.plain import PLAIN
 from trainers.ep.relax import RelaxPolicy, euler
 from trainers.ep.task import equilibrium, solve_adjoint, task_gradient
 

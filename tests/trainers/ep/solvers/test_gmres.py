@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trainers.ep.norms import per_sequence_norm
+from trainers.ep.solvers.arnoldi import PlainArnoldi
 from trainers.ep.solvers.gmres import gmres
 
 B, T, C = 3, 4, 5
@@ -99,3 +100,45 @@ def test_what_is_no_number_is_not_converged_and_spoils_no_other():
     assert not out.converged
     assert out.residual[1].isnan()
     assert out.residual[[0, 2]].max() <= 1e-10
+
+
+class Ahead(PlainArnoldi):
+    """Grows while the host looks at what there is."""
+
+    ahead = True
+
+    def __init__(self, operator):
+        super().__init__(operator)
+        self.grown = []
+
+    def grow(self, space, at, steps):
+        self.grown.append((at, steps))
+        super().grow(space, at, steps)
+
+
+@pytest.mark.parametrize("check_every", [1, 4, 7, 100])
+@pytest.mark.parametrize("tolerance", [1e-1, 1e-4, 1e-9])
+def test_bases_that_grow_ahead_give_the_same_solution_for_a_few_applications_more(
+    check_every, tolerance
+):
+    A, b = matrices(), rhs()
+    ahead = Ahead(operator(A))
+    options = {"tolerance": tolerance, "check_every": check_every, "restart": 30}
+    expected = solve(A, b, **options)
+    out = solve(A, b, arnoldi=ahead, **options)
+    assert torch.equal(out.x, expected.x)
+    assert out.converged
+    assert 0 <= out.applications - expected.applications <= check_every
+    assert sum(steps for _, steps in ahead.grown) + 1 == out.applications
+    ends = [at + steps for at, steps in ahead.grown]
+    assert [at for at, _ in ahead.grown] == [0, *ends[:-1]], "each step is grown once, in order"
+
+
+@pytest.mark.parametrize("cap", [2, 3, 9, 10, 17, 31])
+def test_bases_that_grow_ahead_keep_to_the_cap(cap):
+    A = matrices(0.5)
+    ahead = Ahead(operator(A))
+    options = {"tolerance": 1e-14, "max_applications": cap, "restart": 8, "check_every": 4}
+    out = solve(A, rhs(), arnoldi=ahead, **options)
+    assert torch.equal(out.x, solve(A, rhs(), **options).x)
+    assert out.applications <= cap

@@ -62,19 +62,22 @@ class Client:
         *,
         profile: str | None = None,
         sets: Sequence[str] = (),
+        only: Sequence[str] = (),
         as_name: str | None = None,
         start: bool = True,
         debug: bool = False,
     ) -> Submission:
         """Submit a campaign; ``start``: and see to it that a controller runs.
 
-        ``sets`` are ``RUN.path=value``. The same content under the same name attaches. Raises
+        ``sets`` are ``RUN.path=value``; ``only`` names the runs to take, all if empty. The same content under the same name attaches. Raises
         SpecErrors, OtherContent, ControllerDown (then it is submitted all the same).
         """
         from campaign import looking, preparing, submitting
         from campaign.code import keep
 
-        read = preparing.read_campaign(source, profile=profile, sets=sets, as_name=as_name)
+        read = preparing.read_campaign(
+            source, profile=profile, sets=sets, only=only, as_name=as_name
+        )
         doubts = preparing.check(read, looking.known_hosts(self.home, probe=debug))
         self.home.create()
         origin = preparing.origin_of(read, self.home.root)
@@ -93,6 +96,7 @@ class Client:
         *,
         profile: str | None = None,
         sets: Sequence[str] = (),
+        only: Sequence[str] = (),
         as_name: str | None = None,
     ) -> Plan:
         """What `submit` would do. Looks at this host's devices; writes and starts nothing.
@@ -101,7 +105,9 @@ class Client:
         """
         from campaign import looking, preparing, submitting
 
-        read = preparing.read_campaign(source, profile=profile, sets=sets, as_name=as_name)
+        read = preparing.read_campaign(
+            source, profile=profile, sets=sets, only=only, as_name=as_name
+        )
         known = looking.known_hosts(self.home, probe=True)
         doubts = preparing.check(read, known, planned=True)
         origin = preparing.origin_of(read, self.home.root)

@@ -70,6 +70,7 @@ def read_campaign(
     *,
     profile: str | None = None,
     sets: Sequence[str] = (),
+    only: Sequence[str] = (),
     as_name: str | None = None,
 ) -> Read:
     """Read a file, or take a resolved campaign as it is. Raises SpecErrors.
@@ -80,7 +81,7 @@ def read_campaign(
         spec = source if as_name is None else _renamed(source, as_name)
         return Read(spec=spec, profile=spec.profile)
     path, note = _packaged(Path(source))
-    loaded = load(path, profile=profile, sets=sets, as_name=as_name)
+    loaded = load(path, profile=profile, sets=sets, only=only, as_name=as_name)
     return Read(
         spec=loaded.spec,
         profile=loaded.profile,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from specs.errors import Place, SpecError, at, did_you_mean, one_of, show
 from specs.run import RunSpec
@@ -28,12 +29,20 @@ class Measured:
     complete: bool
 
 
-def check_starts(campaign: str | None, runs: Mapping[str, Table]) -> list[SpecError]:
-    """Warm starts from unknown runs, from the run itself, and in a circle."""
+def check_starts(
+    campaign: str | None,
+    runs: Mapping[str, Table],
+    unchosen: Mapping[str, Table] = MappingProxyType({}),
+) -> list[SpecError]:
+    """Warm starts from unknown runs, from the run itself, in a circle, and from one of the ``unchosen``:
+    runs that ``--only`` leaves out.
+    """
     sources = {name: leaf for name, run in runs.items() if (leaf := _source(campaign, run))}
     errors = []
     for name, leaf in sources.items():
-        if leaf.value not in runs:
+        if leaf.value in unchosen:
+            errors.append(_unchosen(name, leaf, campaign, unchosen))
+        elif leaf.value not in runs:
             errors.append(
                 at(
                     leaf.place,
@@ -43,6 +52,23 @@ def check_starts(campaign: str | None, runs: Mapping[str, Table]) -> list[SpecEr
                 )
             )
     return errors + [_circular(circle, sources) for circle in _circles(sources)]
+
+
+def _unchosen(
+    name: str, leaf: Leaf, campaign: str | None, unchosen: Mapping[str, Table]
+) -> SpecError:
+    """Also those that the source itself starts from, so that one more try is enough."""
+    needed: dict[str, None] = {}
+    source: Leaf | None = leaf
+    while source and source.value in unchosen and source.value not in needed:
+        needed[str(source.value)] = None
+        source = _source(campaign, unchosen[str(source.value)])
+    return at(
+        leaf.place,
+        got=f"the run {show(leaf.value)}, which --only leaves out",
+        allowed=f"must be taken too: {name} starts from its checkpoint",
+        hint=f"add {' '.join(f'--only {run}' for run in needed)}",
+    )
 
 
 def _source(campaign: str | None, run: Table) -> Leaf | None:

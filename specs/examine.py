@@ -19,7 +19,7 @@ from specs.idle import check_idle
 from specs.merge import merge_run
 from specs.overrides import DEFAULTS, Override, apply_overrides
 from specs.run import RunSpec
-from specs.selection import ONLY, select
+from specs.selection import ONLY, choose, select
 from specs.trainer_command import CommandTrainer
 from specs.trainer_ep import EpTrainer
 from specs.trainer_hope import HopeTrainer
@@ -48,18 +48,25 @@ class Examined:
 
 
 def examine(
-    tree: Table, profile: str | None, overrides: Sequence[Override], base: Path
+    tree: Table,
+    profile: str | None,
+    overrides: Sequence[Override],
+    base: Path,
+    *,
+    only: Sequence[str] = (),
 ) -> Examined:
-    """Merge and check the runs of a file; relative paths become absolute, from ``base``."""
+    """Merge and check the runs of a file, or those that ``only`` names; relative paths become absolute,
+    from ``base``.
+    """
     layer, last = tree.table(DEFAULTS), Table(place=tree.place)
-    runs, all_run = tree.table("runs"), True
+    runs = tree.table("runs")
     strangers: tuple[SpecError, ...] = ()
     if profile is not None:
         own = tree.table("profiles", profile)
         layer, last = merge_run(layer, own.without("runs").without(ONLY)), own.table("runs")
         runs, unknown = select(own, runs)
-        all_run = ONLY not in own.entries
         strangers = (*unknown, *_strangers(own, runs))
+    chosen, wrong = choose(only, runs, tree.table("runs"))
     written = {
         name: (entry.key, entry.value)
         for name, entry in runs.entries.items()
@@ -69,7 +76,9 @@ def examine(
         name: merge_run(merge_run(layer, run), last.table(name))
         for name, (_, run) in written.items()
     }
-    merged, misplaced = apply_overrides(merged, layer, overrides)
+    unchosen = {name: run for name, run in merged.items() if name not in chosen}
+    merged = {name: run for name, run in merged.items() if name in chosen}
+    merged, misplaced = apply_overrides(merged, layer, overrides, unchosen=unchosen)
     merged = {name: absolute(run, base) for name, run in merged.items()}
     entries = {name: Entry(key=written[name][0], value=run) for name, run in merged.items()}
     specs, found, mended = _read_runs(entries)
@@ -77,13 +86,21 @@ def examine(
     values = [(run, finding.error) for run, finding in found if not finding.of_model]
     whole = [(run, finding.error) for run, finding in found if finding.of_model]
     campaign = tree.text("campaign")
-    starts = [*check_starts(campaign, mended), *check_shapes(campaign, merged, specs)]
+    left_out = len(merged) < len(tree.table("runs").entries)
+    beyond = (*((DEFAULTS,) if left_out else ()), *(("profiles",) if unchosen else ()))
+    starts = [*check_starts(campaign, mended, unchosen), *check_shapes(campaign, merged, specs)]
     return Examined(
         specs=specs,
         runs=merged,
         of_values=(*strangers, *gather([*values, *unmeasured], merged)),
-        errors=(*strangers, *misplaced, *starts, *gather([*values, *whole, *unmeasured], merged)),
-        doubts=gather([*doubts, *check_idle(merged, specs, whole=all_run)], merged),
+        errors=(
+            *strangers,
+            *wrong,
+            *misplaced,
+            *starts,
+            *gather([*values, *whole, *unmeasured], merged),
+        ),
+        doubts=gather([*doubts, *check_idle(merged, specs, beyond=beyond)], merged),
     )
 
 

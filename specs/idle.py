@@ -6,12 +6,11 @@ make nothing of it was meant to do something.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from specs.errors import Place, SpecError, at, dotted, show
 from specs.hope_idle import idle as hope_idle
-from specs.overrides import DEFAULTS
 from specs.run import RunSpec
 from specs.tree import Entry, Table, plain
 
@@ -25,11 +24,12 @@ Written = tuple[Place, str]
 
 
 def check_idle(
-    runs: Mapping[str, Table], specs: Mapping[str, RunSpec], *, whole: bool = True
+    runs: Mapping[str, Table], specs: Mapping[str, RunSpec], *, beyond: Collection[str] = ()
 ) -> list[tuple[str, SpecError]]:
     """Doubts, each with a run that it reaches. One for all settings of a section that stand together.
 
-    Not ``whole``: the profile leaves runs out, and those may well use what ``defaults`` say.
+    ``beyond``: the sections (``defaults``, ``profiles``) whose settings are meant for runs, too, that are left
+    out here: those may well use them.
     """
     reached: dict[Written, set[str]] = {}
     for run in specs:
@@ -46,9 +46,14 @@ def check_idle(
     idle = {
         written: why
         for written, why in useless.items()
-        if set(why) == reached[written] and (whole or written[0].path[:1] != (DEFAULTS,))
+        if set(why) == reached[written] and not _shared(written[0], beyond)
     }
     return [(run, _doubt(together, entries, why)) for together, why, run in _sections(idle)]
+
+
+def _shared(place: Place, sections: Collection[str]) -> bool:
+    """Whether it was written in one of the sections, and there not for a single run."""
+    return bool(place.path) and place.path[0] in sections and place.path[2:3] != ("runs",)
 
 
 def _nothing(trainer: object) -> Iterator[tuple[str, str]]:

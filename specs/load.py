@@ -41,17 +41,21 @@ def load(
     *,
     profile: str | None = None,
     sets: Sequence[str] = (),
+    only: Sequence[str] = (),
     as_name: str | None = None,
     base: Path | None = None,
 ) -> Loaded:
     """Read the campaign file ``path``.
 
     ``profile`` takes the place of the one that the file names, each of ``sets`` is
-    ``RUN.path=value``, ``as_name`` is another name for the campaign, and relative paths in the file
-    are meant from ``base`` (the current directory). Raises SpecErrors with everything that is wrong.
+    ``RUN.path=value``, ``only`` names the runs to take of those that the profile has (all if empty),
+    ``as_name`` is another name for the campaign, and relative paths in the file are meant from ``base``
+    (the current directory). Raises SpecErrors with everything that is wrong.
     """
     text = read_text(Path(path))
-    return load_text(text, name=str(path), profile=profile, sets=sets, as_name=as_name, base=base)
+    return load_text(
+        text, name=str(path), profile=profile, sets=sets, only=only, as_name=as_name, base=base
+    )
 
 
 def load_text(
@@ -60,6 +64,7 @@ def load_text(
     name: str = "<text>",
     profile: str | None = None,
     sets: Sequence[str] = (),
+    only: Sequence[str] = (),
     as_name: str | None = None,
     base: Path | None = None,
 ) -> Loaded:
@@ -71,7 +76,7 @@ def load_text(
     chosen, wrong_profile = _choose(tree, profile)
     overrides, wrong_sets = read_overrides(sets, tree.table("runs").entries)
     here = (base or Path.cwd()).absolute()
-    examined = examine(tree, chosen, overrides, here)
+    examined = examine(tree, chosen, overrides, here, only=only)
     unreadable = {error.location for error in errors}
     later = (*wrong_fields, *wrong_profile, *wrong_sets, *examined.errors)
     # a value that could not be read has a stand-in: what is said about that is noise

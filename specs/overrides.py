@@ -68,12 +68,17 @@ def read_overrides(
 
 
 def apply_overrides(
-    runs: Mapping[str, Table], base: Table, overrides: Iterable[Override]
+    runs: Mapping[str, Table],
+    base: Table,
+    overrides: Iterable[Override],
+    *,
+    unchosen: Collection[str] = (),
 ) -> tuple[dict[str, Table], list[SpecError]]:
     """The runs with the settings for all put over them, then those for one run.
 
     ``base`` is what the runs were merged over: as in the file, a run of another trainer kind takes
-    no trainer settings meant for all. A setting that no run takes is an error.
+    no trainer settings meant for all. A setting that no run takes is an error; ``unchosen`` are the runs
+    that ``--only`` leaves out.
     """
     changed = dict(runs)
     errors: list[SpecError] = []
@@ -81,7 +86,7 @@ def apply_overrides(
         wrong: list[SpecError] = []
         taken = 0
         if override.target != DEFAULTS and override.target not in runs:
-            errors.append(_left_out(override, runs))
+            errors.append(_left_out(override, runs, unchosen))
             continue
         for name in runs if override.target == DEFAULTS else [override.target]:
             if override.target == DEFAULTS and _alien(override, base, runs[name]):
@@ -100,11 +105,13 @@ def _alien(override: Override, base: Table, run: Table) -> bool:
     return override.parts[0] == "trainer" and other_trainer(base, run)
 
 
-def _left_out(override: Override, runs: Collection[str]) -> SpecError:
+def _left_out(override: Override, runs: Collection[str], unchosen: Collection[str]) -> SpecError:
+    by_option = override.target in unchosen
     return at(
         override.new.key,
-        got=f"the run `{override.target}`, which the profile leaves out",
+        got=f"the run `{override.target}`, which {'--only' if by_option else 'the profile'} leaves out",
         allowed=one_of([*runs, DEFAULTS], override.target),
+        hint=f"add --only {override.target}, or leave this out" if by_option else "",
     )
 
 

@@ -1,8 +1,10 @@
-"""Which runs a profile takes: all of the file, or those that its ``only`` names."""
+"""Which runs are taken: those of the profile (all, or what its ``only`` names), and of these what ``--only`` names."""
 
 from __future__ import annotations
 
-from specs.errors import SpecError, at, did_you_mean, one_of, show
+from collections.abc import Sequence
+
+from specs.errors import Place, SpecError, at, did_you_mean, one_of, show
 from specs.tree import Items, Leaf, Node, Table, plain
 
 ONLY = "only"
@@ -26,6 +28,30 @@ def select(profile: Table, runs: Table) -> tuple[Table, tuple[SpecError, ...]]:
     named = {_name(item) for item in entry.value.items}
     left = {name: run for name, run in runs.entries.items() if name in named}
     return Table(place=runs.place, entries=left), ()
+
+
+def choose(
+    only: Sequence[str], taken: Table, runs: Table
+) -> tuple[frozenset[str], tuple[SpecError, ...]]:
+    """The names that each ``--only`` gives, all that are ``taken`` without any, and which of them are wrong.
+
+    ``runs`` are those of the file, ``taken`` those of the profile. What is wrong leaves nothing out.
+    """
+    every = frozenset(taken.entries)
+    errors = tuple(
+        _not_taken(name, list(taken.entries), runs) for name in only if name not in every
+    )
+    return (frozenset(only) or every) if not errors else every, errors
+
+
+def _not_taken(name: str, taken: list[str], runs: Table) -> SpecError:
+    left_out = ", which the profile leaves out" if name in runs.entries else ""
+    return at(
+        Place(source=f"--only {name}"),
+        got=f"the run `{name}`{left_out}",
+        allowed=one_of(taken, name),
+        hint="" if left_out else did_you_mean(name, taken),
+    )
 
 
 def _name(item: Node) -> str | None:

@@ -51,6 +51,15 @@ def submit(
             show_default=False,
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="RUN",
+            help="Take this run alone, of those that the profile has. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_name: Annotated[
         str | None,
         typer.Option("--as", metavar="NAME", help="Another name for it.", show_default=False),
@@ -70,7 +79,13 @@ def submit(
     """
     del home
     here = client()
-    chosen = Chosen(file=file, profile=profile, sets=tuple(sets or ()), as_name=as_name)
+    chosen = Chosen(
+        file=file,
+        profile=profile,
+        sets=tuple(sets or ()),
+        only=tuple(only or ()),
+        as_name=as_name,
+    )
     if dry_run:
         _put_plan(chosen.plan(here), as_json=as_json)
         talk_next(shlex.join(["campaign", "submit", *chosen.words]))
@@ -93,6 +108,7 @@ class Chosen:
     file: Path
     profile: str | None
     sets: tuple[str, ...]
+    only: tuple[str, ...]
     as_name: str | None
 
     @property
@@ -100,11 +116,19 @@ class Chosen:
         """As they are typed behind the verb."""
         named = {"--profile": self.profile, "--as": self.as_name}
         given = [word for option, value in named.items() if value for word in (option, value)]
-        return [str(self.file), *given, *(word for text in self.sets for word in ("--set", text))]
+        repeated = {"--only": self.only, "--set": self.sets}
+        more = [word for option, texts in repeated.items() for t in texts for word in (option, t)]
+        return [str(self.file), *given, *more]
 
     def plan(self, here: Client) -> Plan:
         with undone(NOTHING):
-            return here.plan(self.file, profile=self.profile, sets=self.sets, as_name=self.as_name)
+            return here.plan(
+                self.file,
+                profile=self.profile,
+                sets=self.sets,
+                only=self.only,
+                as_name=self.as_name,
+            )
 
     def submit(self, here: Client, *, debug: bool = False) -> Submission:
         """Only into the store: that it is there is said before anything is started."""
@@ -113,6 +137,7 @@ class Chosen:
                 self.file,
                 profile=self.profile,
                 sets=self.sets,
+                only=self.only,
                 as_name=self.as_name,
                 start=False,
                 debug=debug,

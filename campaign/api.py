@@ -69,8 +69,9 @@ class Client:
     ) -> Submission:
         """Submit a campaign; ``start``: and see to it that a controller runs.
 
-        ``sets`` are ``RUN.path=value``; ``only`` names the runs to take, all if empty. The same content under the same name attaches. Raises
-        SpecErrors, OtherContent, ControllerDown (then it is submitted all the same).
+        ``sets`` are ``RUN.path=value``; ``only`` names the runs to take, all if empty. The same content
+        under the same name attaches. Raises SpecErrors, OtherContent, ControllerDown (then it is submitted
+        all the same).
         """
         from campaign import looking, preparing, submitting
         from campaign.code import keep
@@ -114,11 +115,17 @@ class Client:
         record = preparing.record_of(read, self.home.root, origin)
         return submitting.plan(read, record, known, (*read.warnings, *doubts))
 
-    def params(self, source: str | Path | CampaignSpec, *, profile: str | None = None) -> Counts:
+    def params(
+        self,
+        source: str | Path | CampaignSpec,
+        *,
+        profile: str | None = None,
+        only: Sequence[str] = (),
+    ) -> Counts:
         """Parameters of each run's model, by group. Raises SpecErrors, NotFound, NotCounted."""
         from campaign import counting, preparing
 
-        return counting.count(preparing.read_campaign(source, profile=profile).spec)
+        return counting.count(preparing.read_campaign(source, profile=profile, only=only).spec)
 
     # ------------------------------------------------------------ orders
 

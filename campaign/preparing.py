@@ -28,13 +28,15 @@ from specs.tree import Items, Table
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """A campaign as read: ``text`` and ``runs`` (merged trees) are empty where there was no file.
+    """A campaign as read: ``text`` and ``runs`` (merged trees) are empty where there was no file; ``only``
+    names the runs that were asked for, where some were.
 
     ``path``: the user's own file; None for one that comes with campaign.
     """
 
     spec: CampaignSpec
     profile: str | None
+    only: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     text: str = ""
     path: Path | None = None
@@ -78,6 +80,8 @@ def read_campaign(
     A file ``specs/X.yaml`` that is not there is looked for among those that come with campaign.
     """
     if isinstance(source, CampaignSpec):
+        if only:
+            raise SpecErrors([_OF_A_FILE])
         spec = source if as_name is None else _renamed(source, as_name)
         return Read(spec=spec, profile=spec.profile)
     path, note = _packaged(Path(source))
@@ -85,6 +89,7 @@ def read_campaign(
     return Read(
         spec=loaded.spec,
         profile=loaded.profile,
+        only=tuple(only),
         warnings=(*note, *loaded.warnings),
         text=loaded.text,
         path=None if note else path,
@@ -92,6 +97,11 @@ def read_campaign(
     )
 
 
+_OF_A_FILE = SpecError(
+    file="only",
+    got="a resolved campaign",
+    allowed="chooses among the runs of a file; build the campaign with those runs alone",
+)
 LACKING = frozenset({Row.TOO_MANY, Row.UNKNOWN})
 """Problems that another machine may not have."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +97,23 @@ def _width(trainer: Run) -> int | None:
     return width if width is not None else trainer.get("width")
 
 
-def other_profiles(text: str, chosen: str | None, base: Path) -> dict[str, list[Run]]:
-    """The runs under each profile that was not taken, checked or not."""
+def other_profiles(
+    text: str, chosen: str | None, base: Path, *, only: Collection[str] = ()
+) -> dict[str, list[Run]]:
+    """The runs under each profile that was not taken, checked or not.
+
+    With ``only`` those runs alone, under each profile that has them all.
+    """
     try:
         tree, _ = read_tree(text, "")
     except SpecErrors:
         return {}  # a campaign that was not read from a file has no profiles
     names = tree.table("profiles").entries
+    others = {name: examine(tree, name, (), base).runs for name in names if name != chosen}
     return {
-        name: [_plain(run) for run in examine(tree, name, (), base).runs.values()]
-        for name in names
-        if name != chosen
+        name: [_plain(run) for key, run in runs.items() if not only or key in only]
+        for name, runs in others.items()
+        if set(only) <= runs.keys()
     }
 
 

@@ -124,7 +124,8 @@ def size(read: Read) -> Size:
     runs = [run.model_dump(mode="json") for run in read.spec.runs.values()]
     work = work_of(runs)
     others = {}
-    for name, other in other_profiles(read.text, read.profile, Path.cwd()).items():
+    known = other_profiles(read.text, read.profile, Path.cwd(), only=read.only)
+    for name, other in known.items():
         parts = (size_of(other), ratio(work_of(other), work))
         others[name] = "; ".join(part for part in parts if part)
     steps = sum(steps_of(run["trainer"]) or 0 for run in runs)

@@ -58,50 +58,51 @@ def examine(
     """Merge and check the runs of a file, or those that ``only`` names; relative paths become absolute,
     from ``base``.
     """
-    layer, last = tree.table(DEFAULTS), Table(place=tree.place)
-    runs = tree.table("runs")
-    strangers: tuple[SpecError, ...] = ()
-    if profile is not None:
-        own = tree.table("profiles", profile)
-        layer, last = merge_run(layer, own.without("runs").without(ONLY)), own.table("runs")
-        runs, unknown = select(own, runs)
-        strangers = (*unknown, *_strangers(own, runs))
-    chosen, wrong = choose(only, runs, tree.table("runs"))
-    written = {
-        name: (entry.key, entry.value)
-        for name, entry in runs.entries.items()
-        if isinstance(entry.value, Table)
-    }
-    merged = {
-        name: merge_run(merge_run(layer, run), last.table(name))
-        for name, (_, run) in written.items()
-    }
-    unchosen = {name: run for name, run in merged.items() if name not in chosen}
-    merged = {name: run for name, run in merged.items() if name in chosen}
+    layer, taken, strangers = _under(tree, profile)
+    chosen, unknown = choose(only, list(taken), tree.table("runs"))
+    unchosen = {name: run for name, run in taken.items() if name not in chosen}
+    merged = {name: run for name, run in taken.items() if name in chosen}
     merged, misplaced = apply_overrides(merged, layer, overrides, unchosen=unchosen)
     merged = {name: absolute(run, base) for name, run in merged.items()}
-    entries = {name: Entry(key=written[name][0], value=run) for name, run in merged.items()}
+    written = tree.table("runs").entries
+    entries = {name: Entry(key=written[name].key, value=run) for name, run in merged.items()}
     specs, found, mended = _read_runs(entries)
     unmeasured, doubts = check_metrics(mended, _measured(mended))
     values = [(run, finding.error) for run, finding in found if not finding.of_model]
     whole = [(run, finding.error) for run, finding in found if finding.of_model]
     campaign = tree.text("campaign")
-    left_out = len(merged) < len(tree.table("runs").entries)
-    beyond = (*((DEFAULTS,) if left_out else ()), *(("profiles",) if unchosen else ()))
+    parts = {DEFAULTS: written.keys(), "profiles": taken.keys()}
+    beyond = [section for section, meant in parts.items() if meant != merged.keys()]
     starts = [*check_starts(campaign, mended, unchosen), *check_shapes(campaign, merged, specs)]
     return Examined(
         specs=specs,
         runs=merged,
         of_values=(*strangers, *gather([*values, *unmeasured], merged)),
         errors=(
-            *strangers,
-            *wrong,
-            *misplaced,
-            *starts,
+            *(*strangers, *unknown, *misplaced, *starts),
             *gather([*values, *whole, *unmeasured], merged),
         ),
         doubts=gather([*doubts, *check_idle(merged, specs, beyond=beyond)], merged),
     )
+
+
+def _under(
+    tree: Table, profile: str | None
+) -> tuple[Table, dict[str, Table], tuple[SpecError, ...]]:
+    """What all runs are merged over, the merged runs that the profile takes, and what is wrong with it."""
+    layer, last, runs = tree.table(DEFAULTS), Table(place=tree.place), tree.table("runs")
+    strangers: tuple[SpecError, ...] = ()
+    if profile is not None:
+        own = tree.table("profiles", profile)
+        layer, last = merge_run(layer, own.without("runs").without(ONLY)), own.table("runs")
+        runs, unknown = select(own, runs)
+        strangers = (*unknown, *_strangers(own, runs))
+    taken = {
+        name: merge_run(merge_run(layer, entry.value), last.table(name))
+        for name, entry in runs.entries.items()
+        if isinstance(entry.value, Table)
+    }
+    return layer, taken, strangers
 
 
 def _strangers(profile: Table, runs: Table) -> tuple[SpecError, ...]:

@@ -52,8 +52,9 @@ def check_idle(
 
 
 def _shared(place: Place, sections: Collection[str]) -> bool:
-    """Whether it was written in one of the sections, and there not for a single run."""
-    return bool(place.path) and place.path[0] in sections and place.path[2:3] != ("runs",)
+    """Whether it stands in one of the sections of the file, and there not for a single run."""
+    in_file, path = place.line is not None, place.path
+    return in_file and path[:1] != () and path[0] in sections and path[2:3] != ("runs",)
 
 
 def _nothing(trainer: object) -> Iterator[tuple[str, str]]:

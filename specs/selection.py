@@ -31,20 +31,20 @@ def select(profile: Table, runs: Table) -> tuple[Table, tuple[SpecError, ...]]:
 
 
 def choose(
-    only: Sequence[str], taken: Table, runs: Table
+    only: Sequence[str], taken: Sequence[str], runs: Table
 ) -> tuple[frozenset[str], tuple[SpecError, ...]]:
     """The names that each ``--only`` gives, all that are ``taken`` without any, and which of them are wrong.
 
-    ``runs`` are those of the file, ``taken`` those of the profile. What is wrong leaves nothing out.
+    ``runs`` are those of the file, ``taken`` those of the profile as far as they can be read (what cannot is
+    said elsewhere). What is wrong leaves nothing out.
     """
-    every = frozenset(taken.entries)
-    errors = tuple(
-        _not_taken(name, list(taken.entries), runs) for name in only if name not in every
-    )
-    return (frozenset(only) or every) if not errors else every, errors
+    every, named = frozenset(taken), frozenset(only)
+    broken = {name for name, run in runs.entries.items() if not isinstance(run.value, Table)}
+    errors = tuple(_not_taken(name, taken, runs) for name in only if name not in every | broken)
+    return (every if errors or not named else named), errors
 
 
-def _not_taken(name: str, taken: list[str], runs: Table) -> SpecError:
+def _not_taken(name: str, taken: Sequence[str], runs: Table) -> SpecError:
     left_out = ", which the profile leaves out" if name in runs.entries else ""
     return at(
         Place(source=f"--only {name}"),

@@ -83,6 +83,15 @@ ProfileOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Take this profile of the file.", show_default=False),
 ]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="RUN",
+        help="Take this run alone, of those that the profile has. May be repeated.",
+        show_default=False,
+    ),
+]
 AboutArgument = Annotated[
     str | None,
     typer.Argument(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from campaign.cli.grid import Cell, Column, Row
-from campaign.cli.options import FileArgument, HomeOption, JsonOption, ProfileOption, client
+from campaign.cli.options import (
+    FileArgument,
+    HomeOption,
+    JsonOption,
+    OnlyOption,
+    ProfileOption,
+    client,
+)
 from campaign.cli.output import put_grid, put_json, talk, talk_next
 from campaign.errors import ExitCode
 
@@ -20,13 +27,14 @@ if TYPE_CHECKING:
 def params(
     file: FileArgument,
     profile: ProfileOption = None,
+    only: OnlyOption = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Parameters of each run's model, by group and in total."""
     del home
     try:
-        found = client().params(file, profile=profile)
+        found = client().params(file, profile=profile, only=tuple(only or ()))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     for run in found.skipped:
@@ -36,6 +44,7 @@ def params(
     elif found.runs:
         put_counted(found.runs)
     chosen = [] if profile is None else ["--profile", profile]
+    chosen += [word for run in only or () for word in ("--only", run)]
     talk_next(shlex.join(["campaign", "submit", str(file), *chosen, "--dry-run"]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -13,7 +13,14 @@ import typer
 from campaign.cli.finish import finish
 from campaign.cli.follow import follow, teller
 from campaign.cli.grid import Cell, Column, Row
-from campaign.cli.options import FileArgument, HomeOption, JsonOption, ProfileOption, client
+from campaign.cli.options import (
+    FileArgument,
+    HomeOption,
+    JsonOption,
+    OnlyOption,
+    ProfileOption,
+    client,
+)
 from campaign.cli.output import put, put_grid, put_json, talk, talk_all, talk_next
 from campaign.cli.undone import undone
 from campaign.cli.words import count, short_device
@@ -42,21 +49,13 @@ def submit(
         ),
     ] = False,
     profile: ProfileOption = None,
+    only: OnlyOption = None,
     sets: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="RUN.path=value",
             help="Change a setting; defaults.path=value changes all runs. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only",
-            metavar="RUN",
-            help="Take this run alone, of those that the profile has. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -88,7 +87,7 @@ def submit(
     )
     if dry_run:
         _put_plan(chosen.plan(here), as_json=as_json)
-        talk_next(shlex.join(["campaign", "submit", *chosen.words]))
+        talk_next(chosen.command())
     elif debug:
         _run_here(here, chosen, as_json=as_json)
     else:
@@ -111,14 +110,13 @@ class Chosen:
     only: tuple[str, ...]
     as_name: str | None
 
-    @property
-    def words(self) -> list[str]:
-        """As they are typed behind the verb."""
+    def command(self, *more: str) -> str:
+        """As it is typed, with ``more`` behind it."""
         named = {"--profile": self.profile, "--as": self.as_name}
         given = [word for option, value in named.items() if value for word in (option, value)]
         repeated = {"--only": self.only, "--set": self.sets}
-        more = [word for option, texts in repeated.items() for t in texts for word in (option, t)]
-        return [str(self.file), *given, *more]
+        given += [word for option, texts in repeated.items() for t in texts for word in (option, t)]
+        return shlex.join(["campaign", "submit", str(self.file), *given, *more])
 
     def plan(self, here: Client) -> Plan:
         with undone(NOTHING):
@@ -132,16 +130,22 @@ class Chosen:
 
     def submit(self, here: Client, *, debug: bool = False) -> Submission:
         """Only into the store: that it is there is said before anything is started."""
-        with undone(NOTHING):
-            return here.submit(
-                self.file,
-                profile=self.profile,
-                sets=self.sets,
-                only=self.only,
-                as_name=self.as_name,
-                start=False,
-                debug=debug,
-            )
+        from campaign.submitting import OtherContent
+
+        try:
+            with undone(NOTHING):
+                return here.submit(
+                    self.file,
+                    profile=self.profile,
+                    sets=self.sets,
+                    only=self.only,
+                    as_name=self.as_name,
+                    start=False,
+                    debug=debug,
+                )
+        except OtherContent as refused:
+            renamed = replace(self, as_name="NAME").command(*(("--debug",) if debug else ()))
+            raise OtherContent(f"{refused}\n  {renamed}") from None
 
 
 def _start(here: Client, made: Submission) -> None:
@@ -170,8 +174,7 @@ def _run_here(here: Client, chosen: Chosen, *, as_json: bool) -> NoReturn:
                 plane.run(made.campaign, lambda: told.take(follower.look()))
         except KeyboardInterrupt:
             talk("ended here; trainers that run go on until a controller takes them over", "notice")
-            again = shlex.join(["campaign", "submit", *chosen.words, "--debug"])
-            talk_next("campaign up", again)
+            talk_next("campaign up", chosen.command("--debug"))
             raise typer.Exit(ExitCode.INTERRUPTED) from None
     finish(here, made.campaign, told.runs, as_json=as_json, published=False)
 

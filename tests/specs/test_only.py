@@ -77,6 +77,20 @@ def test_a_run_that_starts_warm_from_another_campaign_needs_no_other() -> None:
     assert runs("d") == ["d"]
 
 
+def test_a_warm_start_may_be_pointed_to_the_campaign_that_has_its_source() -> None:
+    sets = ("b.start.warm_from.campaign=a",)
+    assert runs("b", sets=sets, as_name="new") == ["b"]
+
+
+def test_settings_of_the_profile_for_a_run_that_is_not_chosen_are_no_error() -> None:
+    text = TEXT.replace("    only: [a, b, c]\n", "    runs: {c: {priority: 1}}\n")
+    assert list(load_text(text, profile="p", only=("a",)).spec.runs) == ["a"]
+
+
+def test_a_chosen_run_that_is_no_map_is_one_error(one: One) -> None:
+    assert one(TEXT.replace("d: {start", "e: 3\n  d: {start"), only=("e",)).where == "runs.e"
+
+
 def test_a_setting_of_a_run_that_is_not_chosen_is_refused(one: One) -> None:
     error = one(TEXT, only=("a",), sets=("b.trainer.steps=3",))
     assert error.got == "the run `b`, which --only leaves out"
@@ -86,3 +100,28 @@ def test_a_setting_of_a_run_that_is_not_chosen_is_refused(one: One) -> None:
 def test_what_is_wrong_in_a_run_that_is_not_chosen_hinders_none() -> None:
     text = TEXT.replace("  a: {}", "  a: {trainer: {steps: 0}}").replace("c: {start", "c: {strt")
     assert list(load_text(text, only=("d",)).spec.runs) == ["d"]
+
+
+IDLE = """campaign: c
+profiles:
+  shared: {trainer: {model: {memories: {mult: 4}}}}
+  single: {runs: {a: {trainer: {model: {memories: {mult: 4}}}}}}
+defaults: {trainer: {kind: hope, steps: 1, model: {pattern: TT}}}
+runs:
+  a: {}
+  b: {trainer: {model: {pattern: HH}}}
+"""
+
+
+@pytest.mark.parametrize(("profile", "told"), [("shared", False), ("single", True)])
+def test_what_the_profile_says_for_other_runs_too_is_not_called_useless(
+    profile: str, told: bool
+) -> None:
+    warnings = load_text(IDLE, profile=profile, only=("a",)).warnings
+    assert any("memories.mult" in warning for warning in warnings) == told
+
+
+def test_a_setting_for_all_from_the_command_line_is_meant_for_the_chosen_runs() -> None:
+    sets = ("defaults.trainer.model.memories.eta_max=0.5",)
+    warnings = load_text(IDLE, profile="single", only=("a",), sets=sets).warnings
+    assert any(text.startswith(f"--set {sets[0]}: got") for text in warnings)

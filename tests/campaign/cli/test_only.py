@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from campaign.api import Client
+from campaign.debug import Foreground
 from campaign.errors import ExitCode
+from specs.errors import SpecErrors
+from specs.run import CampaignSpec
 from tests.campaign.cli.conftest import Cli
+from tests.campaign.worlds import spec
 
 
 def _file(directory: Path) -> Path:
@@ -56,3 +63,70 @@ def test_an_unknown_run_is_an_invalid_input_and_nothing_is_submitted(
     assert refused.code == ExitCode.BAD_SPEC
     assert "did you mean `other`?" in refused.err
     assert "nothing was submitted" in refused.err
+
+
+@pytest.mark.parametrize("home", [[], ["--home", "there"]], ids=["usual", "given"])
+def test_a_refused_choice_says_the_whole_line_under_another_name(
+    home: list[str], cli: Cli, tmp_path: Path
+) -> None:
+    file = _file(tmp_path)
+    cli(*home, "submit", file, "--no-start")
+    words = ["--only", "a", "--only", "b", "--set", "a.priority=2"]
+    refused = cli(*home, "submit", file, *words, "--as", "c", "--no-start")
+    assert refused.code == ExitCode.WRONG_STATE
+    assert "runs.other: present -> absent" in refused.err
+    line = " ".join(["campaign", *home, "submit", str(file), "--as", "NAME", *words])
+    assert f"  {line}\n" in refused.err
+    assert cli(*line.replace("NAME", "d").split()[1:], "--no-start").code == ExitCode.OK
+
+
+def test_an_interrupted_run_in_the_foreground_says_the_choice_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Foreground, "run", interrupt)
+    file = _file(tmp_path)
+    done = cli("submit", file, "--only", "b", "--debug")
+    assert done.code == ExitCode.INTERRUPTED
+    assert f"campaign submit {file} --only b --debug\n" in done.err
+
+
+PROFILES = """campaign: c
+profile: small
+profiles:
+  small: {trainer: {steps: 10}}
+  large: {trainer: {steps: 100}}
+  bare: {only: [b]}
+defaults: {trainer: {kind: ep}}
+runs: {a: {}, b: {}}
+"""
+
+
+def test_other_profiles_are_sized_by_the_chosen_runs_and_named_only_if_they_have_them(
+    cli: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(PROFILES)
+    done = cli("submit", file, "--only", "a", "--dry-run")
+    assert "profile small: 1 run of ep: 10 steps" in done.err
+    assert "--profile large takes the other: 1 run of ep: 100 steps" in done.err
+    assert "about 10 times the work" in done.err
+    assert "--profile bare" not in done.err
+    assert "--profile bare" in cli("submit", file, "--only", "b", "--dry-run").err
+
+
+def test_params_counts_the_chosen_runs_and_repeats_the_choice(cli: Cli, tmp_path: Path) -> None:
+    file = _file(tmp_path)
+    done = cli("params", file, "--only", "b")
+    assert done.code == ExitCode.OK
+    assert "b: left out" in done.err
+    assert "a: left out" not in done.err
+    assert f"next: campaign submit {file} --only b --dry-run\n" in done.err
+
+
+def test_of_a_campaign_that_is_no_file_no_run_is_chosen_silently(tmp_path: Path) -> None:
+    built = CampaignSpec(campaign="c", runs={"a": spec(), "b": spec()})
+    with pytest.raises(SpecErrors, match="among the runs of a file"):
+        Client(tmp_path / "runs").plan(built, only=("a",))
